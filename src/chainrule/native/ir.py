@@ -1,0 +1,349 @@
+"""Writing LLVM assembly that reads like loops in Python.
+
+A `Function` collects instructions as text; values know their kind and their lanes, so that one
+piece of emitting code makes scalar and vector code alike. Loop-carried values live in stack slots,
+which LLVM turns into registers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+# kind -> LLVM type of one element in registers
+KINDS = {
+    "f32": "float",
+    "f64": "double",
+    "i8": "i8",
+    "i16": "i16",
+    "i32": "i32",
+    "i64": "i64",
+    "u8": "i8",
+    "u16": "i16",
+    "u32": "i32",
+    "u64": "i64",
+    "bool": "i1",
+    "ptr": "ptr",
+}
+SIZES = {"f32": 4, "f64": 8, "bool": 1, "ptr": 8} | {
+    f"{s}{n}": n // 8 for s in "iu" for n in (8, 16, 32, 64)
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """An SSA value or a literal: its text, its kind, and its lanes (0 for a scalar)."""
+
+    text: str
+    kind: str
+    lanes: int = 0
+
+    @property
+    def type(self) -> str:
+        element = KINDS[self.kind]
+        return f"<{self.lanes} x {element}>" if self.lanes else element
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind[0] == "f"
+
+    @property
+    def is_signed(self) -> bool:
+        return self.kind[0] == "i"
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.text}"
+
+
+def literal(value: float, kind: str) -> Value:
+    """A constant, exact to the bit."""
+    if kind == "bool":
+        return Value("true" if value else "false", kind)
+    if kind[0] != "f":
+        return Value(str(int(value)), kind)
+    # LLVM writes float literals as the double of the same value, in hexadecimal.
+    number = float(np.float32(value)) if kind == "f32" else float(value)
+    if number != number:
+        number = float("nan")
+    return Value(f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}", kind)
+
+
+def index(value: int) -> Value:
+    """A whole number as an index."""
+    return Value(str(value), "i64")
+
+
+class Function:
+    """One function being written. `declared` collects what it calls: intrinsics and libm."""
+
+    def __init__(self, name: str, parameters: Sequence[str], declared: set[str]) -> None:
+        self.name = name
+        self.declared = declared
+        self.parameters = [Value(f"%p{i}", "ptr") for i in range(len(parameters))]
+        self.thread, self.threads = Value("%thread", "i64"), Value("%threads", "i64")
+        self._attributes = parameters
+        self._slots: list[str] = []
+        self._lines: list[str] = []
+        self._count = 0
+        self.block = "entry"
+
+    # --- text -------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        header = ", ".join(
+            f"ptr {a} {p.text}" for a, p in zip(self._attributes, self.parameters, strict=True)
+        )
+        header += f"{', ' if header else ''}{self.thread}, {self.threads}"
+        body = [*self._slots, *self._lines, "  ret void"]
+        lines = [f"define internal void @{self.name}({header}) #0 {{", "entry:", *body, "}"]
+        return "\n".join(lines)
+
+    def fresh(self, hint: str = "v") -> str:
+        self._count += 1
+        return f"{hint}{self._count}"
+
+    def emit(self, line: str) -> None:
+        self._lines.append(f"  {line}")
+
+    def let(self, instruction: str, kind: str, lanes: int) -> Value:
+        value = Value(f"%{self.fresh()}", kind, lanes)
+        self.emit(f"{value.text} = {instruction}")
+        return value
+
+    def comment(self, text: str) -> None:
+        self.emit(f"; {text}")
+
+    def label(self, name: str) -> None:
+        self._lines.append(f"{name}:")
+        self.block = name
+
+    # --- arithmetic -------------------------------------------------------------------------
+
+    def binary(self, op: str, x: Value, y: Value) -> Value:
+        return self.let(f"{op} {x}, {y.text}", x.kind, x.lanes)
+
+    def add(self, x: Value, y: Value) -> Value:
+        return self.binary("fadd" if x.is_float else "add", x, y)
+
+    def sub(self, x: Value, y: Value) -> Value:
+        return self.binary("fsub" if x.is_float else "sub", x, y)
+
+    def mul(self, x: Value, y: Value) -> Value:
+        return self.binary("fmul" if x.is_float else "mul", x, y)
+
+    def fma(self, x: Value, y: Value, z: Value) -> Value:
+        return self.intrinsic("fma", x, y, z)
+
+    def negative(self, x: Value) -> Value:
+        if x.is_float:
+            return self.let(f"fneg {x}", x.kind, x.lanes)
+        return self.sub(self.same(x, 0), x)
+
+    def compare(self, predicate: str, x: Value, y: Value) -> Value:
+        """`predicate` is eq, ne, lt or le."""
+        if x.is_float:
+            name = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}[predicate]
+            return self.let(f"fcmp {name} {x}, {y.text}", "bool", x.lanes)
+        sign = "" if predicate in ("eq", "ne") else "s" if x.is_signed else "u"
+        return self.let(f"icmp {sign}{predicate} {x}, {y.text}", "bool", x.lanes)
+
+    def select(self, condition: Value, x: Value, y: Value) -> Value:
+        return self.let(f"select {condition}, {x}, {y}", x.kind, x.lanes)
+
+    def same(self, like: Value, value: float) -> Value:
+        """A constant in the kind and lanes of another value."""
+        return self.splat(literal(value, like.kind), like.lanes)
+
+    def splat(self, x: Value, lanes: int) -> Value:
+        """A scalar in every lane."""
+        if not lanes or x.lanes:
+            return x
+        if x.text[0] != "%":
+            return Value(f"<{', '.join([str(x)] * lanes)}>", x.kind, lanes)
+        vector = Value("poison", x.kind, lanes)
+        one = self.let(f"insertelement {vector}, {x}, i32 0", x.kind, lanes)
+        mask = f"<{lanes} x i32> zeroinitializer"
+        return self.let(f"shufflevector {one}, {vector}, {mask}", x.kind, lanes)
+
+    def intrinsic(self, name: str, *arguments: Value) -> Value:
+        first = arguments[0]
+        suffix = f"v{first.lanes}{first.kind}" if first.lanes else first.kind
+        suffix = suffix.replace("u", "i")
+        full = f"@llvm.{name}.{suffix}"
+        self.declared.add(f"declare {first.type} {full}({', '.join(a.type for a in arguments)})")
+        listed = ", ".join(map(str, arguments))
+        return self.let(f"call {first.type} {full}({listed})", first.kind, first.lanes)
+
+    def library(self, name: str, *arguments: Value) -> Value:
+        """A libm function, lane by lane."""
+        first = arguments[0]
+        element = KINDS[first.kind]
+        full = f"@{name}" + ("f" if first.kind == "f32" else "")
+        self.declared.add(f"declare {element} {full}({', '.join([element] * len(arguments))}) #1")
+        if not first.lanes:
+            listed = ", ".join(map(str, arguments))
+            return self.let(f"call {element} {full}({listed})", first.kind, 0)
+        result = Value("poison", first.kind, first.lanes)
+        for lane in range(first.lanes):
+            parts = [self.extract(a, lane) for a in arguments]
+            one = self.library(name, *parts)
+            result = self.insert(result, one, lane)
+        return result
+
+    def any(self, x: Value) -> Value:
+        """Whether a boolean holds in any lane."""
+        if not x.lanes:
+            return x
+        bits = self.let(f"bitcast {x} to i{x.lanes}", "i64", 0)
+        return self.let(f"icmp ne i{x.lanes} {bits.text}, 0", "bool", 0)
+
+    def extract(self, vector: Value, lane: int) -> Value:
+        return self.let(f"extractelement {vector}, i32 {lane}", vector.kind, 0)
+
+    def insert(self, vector: Value, element: Value, lane: int) -> Value:
+        return self.let(f"insertelement {vector}, {element}, i32 {lane}", vector.kind, vector.lanes)
+
+    def cast(self, x: Value, kind: str) -> Value:
+        """The value in another kind; see `elementwise.truncated` for floats to integers."""
+        if x.kind == kind:
+            return x
+        if kind == "bool":
+            return self.compare("ne", x, self.same(x, 0))
+        target = Value("", kind, x.lanes)
+        if x.is_float and target.is_float:
+            op = "fpext" if kind == "f64" else "fptrunc"
+        elif target.is_float:
+            op = "sitofp" if x.is_signed else "uitofp"
+        else:
+            assert not x.is_float
+            before, after = _bits(x.kind), _bits(kind)
+            if before == after:
+                return Value(x.text, kind, x.lanes)
+            op = "trunc" if after < before else "sext" if x.is_signed else "zext"
+        return self.let(f"{op} {x} to {target.type}", kind, x.lanes)
+
+    def bitcast(self, x: Value, kind: str) -> Value:
+        target = Value("", kind, x.lanes)
+        return self.let(f"bitcast {x} to {target.type}", kind, x.lanes)
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def at(self, pointer: Value, offset: Value, kind: str) -> Value:
+        """The address of an element; `offset` counts elements."""
+        element = "i8" if kind == "bool" else KINDS[kind]
+        lanes = offset.lanes
+        return self.let(f"getelementptr inbounds {element}, {pointer}, {offset}", "ptr", lanes)
+
+    def load(self, address: Value, kind: str, lanes: int = 0) -> Value:
+        stored = "u8" if kind == "bool" else kind
+        shape = Value("", stored, lanes)
+        x = self.let(f"load {shape.type}, {address}, align {SIZES[kind]}", stored, lanes)
+        return self.compare("ne", x, self.same(x, 0)) if kind == "bool" else x
+
+    def store(self, x: Value, address: Value) -> None:
+        x = self._in_memory(x)
+        self.emit(f"store {x}, {address}, align {SIZES[x.kind]}")
+
+    def masked_load(self, address: Value, kind: str, mask: Value) -> Value:
+        stored = "u8" if kind == "bool" else kind
+        shape = Value("", stored, mask.lanes)
+        zero = Value("zeroinitializer", stored, mask.lanes)
+        x = self._masked("load", shape, f"{_aligned(address, stored)}, {mask}, {zero}", address)
+        return self.compare("ne", x, self.same(x, 0)) if kind == "bool" else x
+
+    def gather(self, addresses: Value, kind: str, mask: Value) -> Value:
+        stored = "u8" if kind == "bool" else kind
+        shape = Value("", stored, mask.lanes)
+        zero = Value("zeroinitializer", stored, mask.lanes)
+        x = self._masked(
+            "gather", shape, f"{_aligned(addresses, stored)}, {mask}, {zero}", addresses
+        )
+        return self.compare("ne", x, self.same(x, 0)) if kind == "bool" else x
+
+    def _masked(self, name: str, shape: Value, arguments: str, address: Value) -> Value:
+        suffix = f"v{shape.lanes}{shape.kind.replace('u', 'i')}"
+        where = "p0" if name == "load" else f"v{shape.lanes}p0"
+        full = f"@llvm.masked.{name}.{suffix}.{where}"
+        mask = f"<{shape.lanes} x i1>"
+        self.declared.add(f"declare {shape.type} {full}({address.type}, {mask}, {shape.type})")
+        return self.let(f"call {shape.type} {full}({arguments})", shape.kind, shape.lanes)
+
+    def masked_store(self, x: Value, address: Value, mask: Value) -> None:
+        x = self._in_memory(x)
+        suffix = f"v{x.lanes}{x.kind.replace('u', 'i')}"
+        full = f"@llvm.masked.store.{suffix}.p0"
+        self.declared.add(f"declare void {full}({x.type}, ptr, {mask.type})")
+        self.emit(f"call void {full}({x}, {_aligned(address, x.kind)}, {mask})")
+
+    def _in_memory(self, x: Value) -> Value:
+        """Booleans are stored as bytes 0 and 1."""
+        if x.kind != "bool":
+            return x
+        return self.let(f"zext {x} to {Value('', 'u8', x.lanes).type}", "u8", x.lanes)
+
+    def slot(self, kind: str, lanes: int = 0) -> Value:
+        """A stack slot; LLVM keeps it in a register."""
+        name = f"%{self.fresh('slot')}"
+        self._slots.append(f"  {name} = alloca {Value('', kind, lanes).type}")
+        return Value(name, "ptr")
+
+    def get(self, slot: Value, kind: str, lanes: int = 0) -> Value:
+        return self.let(f"load {Value('', kind, lanes).type}, {slot}", kind, lanes)
+
+    def put(self, slot: Value, x: Value) -> None:
+        self.emit(f"store {x}, {slot}")
+
+    # --- control ----------------------------------------------------------------------------
+
+    def share(self, count: int) -> tuple[Value, Value]:
+        """This thread's part of range(count), in order: the parts differ by at most one."""
+        start, stop = (
+            self.binary("udiv", self.mul(thread, index(count)), self.threads)
+            for thread in (self.thread, self.add(self.thread, index(1)))
+        )
+        return start, stop
+
+    def is_last_thread(self) -> Value:
+        """Whether this is the thread that takes what does not divide evenly."""
+        return self.compare("eq", self.add(self.thread, index(1)), self.threads)
+
+    @contextmanager
+    def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
+        """`for i in range(start, stop, step)`; the body is what is emitted inside."""
+        name = self.fresh("loop")
+        before, i = self.block, Value(f"%{name}.i", "i64")
+        self.emit(f"br label %{name}.head")
+        self.label(f"{name}.head")
+        self.emit(
+            f"{i.text} = phi i64 [ {start.text}, %{before} ], [ %{name}.next, %{name}.latch ]"
+        )
+        self.emit(f"%{name}.more = icmp slt {i}, {stop.text}")
+        self.emit(f"br i1 %{name}.more, label %{name}.body, label %{name}.done")
+        self.label(f"{name}.body")
+        yield i
+        self.emit(f"br label %{name}.latch")
+        self.label(f"{name}.latch")
+        self.emit(f"%{name}.next = add nsw {i}, {step}")
+        self.emit(f"br label %{name}.head")
+        self.label(f"{name}.done")
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        name = self.fresh("if")
+        self.emit(f"br {condition}, label %{name}.then, label %{name}.done")
+        self.label(f"{name}.then")
+        yield
+        self.emit(f"br label %{name}.done")
+        self.label(f"{name}.done")
+
+
+def _aligned(address: Value, kind: str) -> str:
+    return f"{address.type} align {SIZES[kind]} {address.text}"
+
+
+def _bits(kind: str) -> int:
+    return 1 if kind == "bool" else SIZES[kind] * 8

@@ -1,0 +1,78 @@
+"""Maps: elementwise work and views over one domain."""
+
+from __future__ import annotations
+
+import math
+
+from chainrule.graph import OPS, Node
+from chainrule.native.ir import Value, index
+from chainrule.native.places import Coordinate, Place, offset_of, row_major
+from chainrule.native.regions import Region
+from chainrule.native.writer import Writer, nest, vector_axis
+
+
+def emit_map(w: Writer, region: Region, lanes: int) -> None:
+    """Every stored value of a map at every place of its domain."""
+    domain = region.domain
+
+    def body(place: Place) -> None:
+        for node in region.members:
+            x = computed(w, node, place)
+            if node in region.stored:
+                w.write(node, x, offset_of(w.fn, place, row_major(node.shape)))
+
+    if not domain:
+        w.enter((), 0, None)
+        body(())
+        return
+    if _is_flat(region, w.memory):
+        _flat_map(w, region, lanes)
+        return
+    nest(w, domain[:-1], lambda p: vector_axis(w, domain[-1], lanes, p, (), body))
+
+
+def computed(w: Writer, node: Node, place: Place) -> Value:
+    """The value of a member that also has memory: computed here, not read back."""
+    if node not in w.known:
+        pointer = w.pointers.pop(node, None)
+        w.known[node] = w._value(node, place)
+        if pointer is not None:
+            w.pointers[node] = pointer
+    return w.known[node]
+
+
+def _is_flat(region: Region, memory: set[Node]) -> bool:
+    """Whether all axes can run as one: only elementwise work on memory of the domain's own shape,
+    and single numbers repeated."""
+    pending, seen = list(region.members), set(region.members)
+    while pending:
+        node = pending.pop()
+        if node.op == "broadcast" and node.operands[0].type.size == 1:
+            continue
+        if not OPS[node.op].elementwise:
+            return False
+        for operand in node.operands:
+            if operand in seen:
+                continue
+            seen.add(operand)
+            if operand.op == "input" or operand in memory:
+                if operand.shape != region.domain:
+                    return False
+            else:
+                pending.append(operand)
+    return len(region.domain) > 1
+
+
+def _flat_map(w: Writer, region: Region, lanes: int) -> None:
+    """The axes as one. The place has the flat index on its last axis, which reads and writes at
+    the same distance from the start."""
+    ndim = len(region.domain)
+    outer = (Coordinate(index(0)),) * (ndim - 1)
+
+    def body(place: Place) -> None:
+        for node in region.members:
+            x = computed(w, node, place)
+            if node in region.stored:
+                w.write(node, x, place[-1])
+
+    vector_axis(w, math.prod(region.domain), lanes, outer, (), body)

@@ -1,0 +1,143 @@
+"""Sums, maxima and their indices over axes, each in one fixed order."""
+
+from __future__ import annotations
+
+from chainrule.graph.types import short_name
+from chainrule.native import elementwise
+from chainrule.native.ir import Function, Value, index, literal
+from chainrule.native.places import Coordinate, Place, offset_of, row_major
+from chainrule.native.regions import Region
+from chainrule.native.writer import Writer, nest, vector_axis
+
+
+def combine(fn: Function, op: str, x: Value, y: Value) -> Value:
+    """One more element taken into a sum or a maximum."""
+    if op == "sum":
+        return fn.add(x, y)
+    if x.kind == "bool":
+        return fn.binary("or", x, y)
+    return elementwise.maximum(fn, x, y)
+
+
+def across(fn: Function, op: str, x: Value) -> Value:
+    """All lanes combined, as a balanced tree: always in the same order."""
+    lanes = x.lanes
+    while lanes > 1:
+        half = lanes // 2
+        picks = [", ".join(f"i32 {i}" for i in range(a, a + half)) for a in (0, half)]
+        low, high = (
+            fn.let(
+                f"shufflevector {x}, {Value('poison', x.kind, lanes)}, <{half} x i32> <{pick}>",
+                x.kind,
+                half,
+            )
+            for pick in picks
+        )
+        x, lanes = combine(fn, op, low, high), half
+    return fn.extract(x, 0)
+
+
+def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
+    """A sum or a maximum over axes. Each result is computed in one fixed order: along the last
+    axis in vectors whose lanes are combined at the end, along others one after the other."""
+    node = region.lead
+    assert node is not None
+    fn, (x,), axes = w.fn, node.operands, node["axes"]
+    kind = short_name(node.type.dtype)
+    start = 0 if node.op == "sum" else elementwise.identity_of_max(kind)
+    kept = [i for i in range(x.ndim) if i not in axes]
+    last = x.ndim - 1
+    along_last = last in axes
+
+    def place_of(outer: dict[int, Coordinate]) -> Place:
+        return tuple(outer[i] for i in range(x.ndim))
+
+    def accumulate(slot: Value, place: Place) -> None:
+        found = w.value(x, place)
+        identity = fn.splat(literal(start, kind), w.lanes)
+        if w.mask is not None:
+            found = fn.select(w.mask, found, identity)
+        fn.put(slot, combine(fn, node.op, fn.get(slot, kind, w.lanes), found))
+
+    def row(outer: dict[int, Coordinate]) -> None:
+        """One result, from vectors along the last axis."""
+        slot = fn.slot(kind, lanes)
+        fn.put(slot, fn.splat(literal(start, kind), lanes))
+        rest = [i for i in axes if i != last]
+
+        def body(inner: Place) -> None:
+            there = {**outer, **dict(zip(rest, inner, strict=True))}
+            before = tuple(there[i] for i in range(last))
+            vector_axis(w, x.shape[last], lanes, before, (), lambda p: accumulate(slot, p))
+
+        nest(w, [x.shape[i] for i in rest], body)
+        total = across(fn, node.op, fn.get(slot, kind, lanes))
+        w.enter((), 0, None)
+        place = tuple(outer[i] for i in kept)
+        w.write(node, total, offset_of(fn, place, row_major(node.shape)))
+
+    def columns(outer: dict[int, Coordinate]) -> None:
+        """A vector of neighbouring results at a time."""
+
+        def body(place: Place) -> None:
+            width, mask = w.lanes, w.mask
+            slot = fn.slot(kind, width)
+            fn.put(slot, fn.splat(literal(start, kind), width))
+
+            def inner(reduced: Place) -> None:
+                there = {**outer, last: place[-1], **dict(zip(axes, reduced, strict=True))}
+                here = place_of(there)
+                w.enter(here, width, mask)
+                accumulate(slot, here)
+
+            nest(w, [x.shape[i] for i in axes], inner)
+            w.enter((), width, mask)
+            result = tuple({**outer, last: place[-1]}[i] for i in kept)
+            w.write(node, fn.get(slot, kind, width), offset_of(fn, result, row_major(node.shape)))
+
+        vector_axis(w, x.shape[last], lanes, (), (), body)
+
+    if not x.ndim:
+        w.enter((), 0, None)
+        w.write(node, w.value(x, ()), Coordinate(index(0)))
+        return
+    loops = [i for i in kept if i != last]
+    finish = row if along_last else columns
+    nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
+
+
+def emit_argmax(w: Writer, region: Region, lanes: int) -> None:
+    """The first index of the maximum; the first NaN counts as the maximum."""
+    node = region.lead
+    assert node is not None
+    fn, (x,), axis = w.fn, node.operands, node["axis"]
+    kind = short_name(x.type.dtype)
+    rest = [i for i in range(x.ndim) if i != axis]
+
+    def one(outer: Place) -> None:
+        best, where = fn.slot(kind), fn.slot("i64")
+
+        def at(i: Value) -> Value:
+            coordinates = dict(zip(rest, outer, strict=True)) | {axis: Coordinate(i)}
+            place = tuple(coordinates[a] for a in range(x.ndim))
+            w.enter(place, 0, None)
+            return w.value(x, place)
+
+        fn.put(best, at(index(0)))
+        fn.put(where, index(0))
+        with fn.loop(index(1), index(x.shape[axis])) as i:
+            found, so_far = at(i), fn.get(best, kind)
+            better = fn.compare("lt", so_far, found)
+            if found.is_float:
+                fresh = fn.binary("and", elementwise.is_nan(fn, found), _is_number(fn, so_far))
+                better = fn.binary("or", better, fresh)
+            fn.put(best, fn.select(better, found, so_far))
+            fn.put(where, fn.select(better, i, fn.get(where, "i64")))
+        w.enter((), 0, None)
+        w.write(node, fn.get(where, "i64"), offset_of(fn, outer, row_major(node.shape)))
+
+    nest(w, [x.shape[i] for i in rest], one)
+
+
+def _is_number(fn: Function, x: Value) -> Value:
+    return fn.let(f"fcmp ord {x}, {x.text}", "bool", x.lanes)

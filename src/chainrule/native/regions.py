@@ -1,0 +1,186 @@
+"""Graph -> regions: which values get memory, and which are computed together.
+
+A region is one kernel to be: a set of values that one pass over one domain computes. Elementwise
+work and views are never stored on their own; they are computed where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chainrule.graph import OPS, Graph, Node, users
+
+VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape"})
+# Ops that read their operands by address, so these must lie in memory.
+_ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
+# Ops that are a kernel of their own kind.
+_OWN_KERNEL = frozenset(
+    {"contract", "sum", "max", "argmax", "argsort", "scatter", "random_bits", "pad", "concatenate"}
+)
+_FREE = frozenset({"constant", "iota", "input"})
+_CHEAP = frozenset({"cast", "not", "stop"})
+_DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
+
+
+@dataclass
+class Region:
+    """One kernel: `kind` is "map" or the op that leads it; `outputs` are the values it stores."""
+
+    kind: str
+    domain: tuple[int, ...]
+    lead: Node | None = None  # the reduction, contraction, ... ; None for a map
+    members: list[Node] = field(default_factory=list)  # values computed here that have names
+    stored: list[Node] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{n.op}#{n.serial}" for n in self.members)
+        lead = f"{self.lead.op}#{self.lead.serial} " if self.lead else ""
+        return f"{self.kind} over {list(self.domain)}: {lead}[{names}]"
+
+
+def is_unit_reshape(node: Node) -> bool:
+    """A reshape that only adds or drops axes of size 1: coordinates pass through it."""
+    before = [n for n in node.operands[0].shape if n != 1]
+    return before == [n for n in node.shape if n != 1]
+
+
+def buffers(graph: Graph) -> set[Node]:
+    """The values that need memory of their own."""
+    nodes = graph.nodes()
+    kept = {n for n in graph.outputs if n.op != "input"}
+    computed = _times_computed(nodes, kept)
+    depth: dict[Node, int] = {}
+    for node in nodes:
+        if node.op in _OWN_KERNEL:
+            kept.add(node)
+        if node.op == "constant" and node.type.size != 1:
+            kept.add(node)
+        if computed[node] > 1 and not _is_trivial(node):
+            kept.add(node)
+        if node.op == "reshape" and not is_unit_reshape(node):
+            kept.add(_memory_behind(node.operands[0]))
+        if node.op in _ADDRESSING:
+            for operand in node.operands:
+                _make_addressable(operand, kept)
+        below = [depth[n] for n in node.operands if n not in kept]
+        depth[node] = 1 + max(below, default=0)
+        if depth[node] > _DEEPEST:
+            kept.add(node)
+    return {n for n in kept if n.op != "input"}
+
+
+def _is_trivial(node: Node) -> bool:
+    return node.op in _FREE or node.op in VIEWS or node.op in _CHEAP
+
+
+def _times_computed(nodes: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
+    """How often each value would be computed if it were not stored: once for each reader, and
+    through a view or a cast, once for each of its readers."""
+    readers = users(nodes)
+    times: dict[Node, int] = {}
+    for node in reversed(nodes):
+        through = [r for r in readers.get(node, ()) if _is_trivial(r) and r not in kept]
+        others = len(readers.get(node, ())) - len(through)
+        times[node] = min(others + sum(times[r] for r in through), 2)
+    return times
+
+
+def _memory_behind(node: Node) -> Node:
+    """What must be contiguous memory for a reshape of `node` to be the same memory."""
+    while node.op == "reshape":
+        (node,) = node.operands
+    return node
+
+
+def _make_addressable(node: Node, kept: set[Node]) -> None:
+    """Makes sure that a value can be read by address: memory, or an affine view of memory."""
+    start = node
+    while node not in kept and node.op in VIEWS:
+        (node,) = node.operands
+    if node.op != "input" and node not in kept:
+        kept.add(start if start.op not in VIEWS else node)
+
+
+def fuse(graph: Graph) -> list[Region]:
+    """The regions, in an order in which they can run."""
+    kept = buffers(graph)
+    regions: list[Region] = []
+    home: dict[Node, int] = {}
+    for node in graph.nodes():
+        if node not in kept or node.op == "constant":
+            continue
+        if node.op in _OWN_KERNEL:
+            domain = node.shape if node.op == "contract" else _domain(node)
+            regions.append(Region(node.op, domain, node, [node]))
+            home[node] = len(regions) - 1
+            continue
+        home[node] = _place(node, regions, home, kept)
+    _drop_unread(graph, regions, kept)
+    return regions
+
+
+def _domain(node: Node) -> tuple[int, ...]:
+    if node.op in ("sum", "max", "argmax", "argsort"):
+        return node.operands[0].shape
+    return node.shape
+
+
+def reads(node: Node, kept: set[Node]) -> list[tuple[Node, bool]]:
+    """The memory a value is computed from, and whether it is read at the same place only."""
+    found: dict[Node, bool] = {}
+
+    def visit(current: Node, same_place: bool) -> None:
+        for operand in current.operands:
+            same = same_place and bool(OPS[current.op].elementwise)
+            if operand in kept or operand.op == "input":
+                found[operand] = found.get(operand, True) and same
+            else:
+                visit(operand, same)
+
+    visit(node, True)
+    return list(found.items())
+
+
+def computed_by(region: Region, kept: set[Node]) -> set[Node]:
+    """Every value that the region computes, also those that have no memory."""
+    pending, found = list(region.members), set(region.members)
+    while pending:
+        for operand in pending.pop().operands:
+            if operand not in found and operand not in kept and operand.op != "input":
+                found.add(operand)
+                pending.append(operand)
+    return found
+
+
+def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
+    """The first region that a map can join, else a new one."""
+    first = 0
+    for source, same_place in reads(node, kept):
+        if source in home:
+            first = max(first, home[source] if same_place else home[source] + 1)
+    for number in range(first, len(regions)):
+        region = regions[number]
+        if region.kind in ("map", "contract") and region.domain == node.shape:
+            region.members.append(node)
+            return number
+    regions.append(Region("map", node.shape, None, [node]))
+    return len(regions) - 1
+
+
+def _drop_unread(graph: Graph, regions: list[Region], kept: set[Node]) -> None:
+    """Values that only their own region reads, at the same place, stay in registers."""
+    read_elsewhere = set(graph.outputs)
+    for region in regions:
+        inside = set(region.members)
+        for node in region.members:
+            for source, same_place in reads(node, kept):
+                if source not in inside or not same_place or node is region.lead:
+                    read_elsewhere.add(source)
+    # Reading through a view of an output means its memory is read.
+    for node in graph.outputs:
+        while node.op in VIEWS:
+            (node,) = node.operands
+            read_elsewhere.add(node)
+    for region in regions:
+        region.stored = [n for n in region.members if n in read_elsewhere]

@@ -1,0 +1,108 @@
+"""In which order regions run, which of them are shared out among threads, and where threads wait.
+
+A phase is a set of regions between two barriers. Regions that are shared out may only read what
+earlier phases made; small regions run on the first thread alone, one after the other, and may read
+each other's results within a phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chainrule.graph import OPS, Node
+from chainrule.graph.ops import split_spec
+from chainrule.native.regions import Region, reads
+
+# Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
+_MULTIPLY_ADD = 0.02
+_ELEMENT = 0.1
+_HARD_ELEMENT = 1.0
+_HARD = frozenset(
+    "exp expm1 log log1p sin cos tanh erf power arctan2 remainder floor_divide".split()
+)
+SHARED_FROM = 3_000.0  # nanoseconds of work from which a barrier pays
+THREADS_FROM = 20_000.0  # nanoseconds of a whole program from which a second thread pays
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A region, whether threads share it, and its phase."""
+
+    region: Region
+    shared: bool
+    phase: int
+
+
+def cost(region: Region) -> float:
+    """About how long a region takes on one core, in nanoseconds."""
+    total = 0.0
+    for node in region.members:
+        if node.op == "contract":
+            total += _MULTIPLY_ADD * multiply_adds(node)
+            continue
+        size = max(node.type.size, *(n.type.size for n in node.operands), 1)
+        total += size * (_HARD_ELEMENT if node.op in _HARD else _ELEMENT)
+    return total
+
+
+def multiply_adds(node: Node) -> int:
+    """The multiply-adds of a contraction."""
+    left, right, _ = split_spec(node["spec"])
+    x, y = node.operands
+    sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
+    result = 1
+    for size in sizes.values():
+        result *= size
+    return result
+
+
+def _can_share(region: Region) -> bool:
+    """Whether results can be handed out so that each is computed by one thread."""
+    if not region.domain:
+        return False
+    if region.kind in ("sum", "max"):
+        axes = region.lead["axes"] if region.lead else ()
+        return len(axes) < len(region.domain)
+    if region.kind == "argmax":
+        return len(region.domain) > 1
+    return region.kind in ("map", "contract", "random_bits")
+
+
+def schedule(regions: Sequence[Region], kept: set[Node]) -> list[Scheduled]:
+    """Every region in the earliest phase that its sources allow."""
+    home: dict[Node, Scheduled] = {}
+    found: list[Scheduled] = []
+    for region in regions:
+        shared = _can_share(region) and cost(region) >= SHARED_FROM
+        phase = 0
+        for node in region.members:
+            for source, _ in reads(node, kept):
+                before = home.get(source)
+                if before is None or before.region is region:
+                    continue
+                apart = shared or before.shared
+                phase = max(phase, before.phase + 1 if apart else before.phase)
+        entry = Scheduled(region, shared, phase)
+        found.append(entry)
+        for node in region.members:
+            home[node] = entry
+    return sorted(found, key=lambda s: s.phase)  # stable: sources stay before their readers
+
+
+def worth_threads(scheduled: Sequence[Scheduled]) -> bool:
+    """Whether a second thread makes the program faster."""
+    return sum(cost(s.region) for s in scheduled if s.shared) >= THREADS_FROM
+
+
+def describe(scheduled: Sequence[Scheduled]) -> str:
+    """The schedule as text, a line for each region."""
+    lines = []
+    for entry in scheduled:
+        who = "shared" if entry.shared else "first thread"
+        elementwise = sum(bool(OPS[n.op].elementwise) for n in entry.region.members)
+        lines.append(
+            f"phase {entry.phase}, {who}: {entry.region} "
+            f"({cost(entry.region) / 1000:.1f} us, {elementwise} elementwise)"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""A net as a table: its parts, what each gives, and how many numbers it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import UsageError
+from chainrule.nn.compose import Residual, Sequential
+from chainrule.nn.layer import Layer
+from chainrule.nn.nets import examples, init, is_filled
+from chainrule.nn.place import label_of
+from chainrule.tracing.context import Context, use
+from chainrule.tracing.trees import children, is_array, join, leaves
+
+_HEADER = ("path", "layer", "output", "weights")
+_GAP = "  "
+
+
+def summary(net: Any, x: Any = None) -> str:
+    """A table of the net's parts: path, layer, shape of the output, number of weights.
+
+    Shapes are those for the example `x`, with N for its rows; where the net's first layer says its
+    width, no example is needed. Weights are counted also before `init`, where the widths are known.
+    Raises what running the net on such shapes raises.
+    """
+    try:
+        net = net if is_filled(net) else init(net, x)
+    except UsageError:
+        if x is not None:
+            raise
+    shapes = _shapes(net, x)
+    rows: list[tuple[str, ...]] = [
+        (path or "(the net)", label_of(part), shapes.get(path, "?"), _own_weights(part))
+        for path, part in _parts(net, "")
+    ]
+    trained, other = _sizes(net)
+    rows.append(("total", "", "", f"{trained:,}" if is_filled(net) else "?"))
+    lines = [_line(row, rows) for row in (_HEADER, *rows)]
+    if other:
+        lines.append(f"and {other:,} numbers that change without gradients")
+    return "\n".join(lines)
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The layers and the functions between them, outer ones first; a Sequential is its parts."""
+    if isinstance(value, Layer) and not isinstance(value, Sequential):
+        yield path, value
+    between = isinstance(value, Sequential | Residual)
+    for name, part in () if is_array(value) else children(value) or ():
+        place = join(path, name)
+        if isinstance(value, Sequential) and name == "layers":
+            for number, inner in enumerate(part):
+                yield from _part(inner, join(place, number))
+        elif between:
+            yield from _part(part, place)
+        else:
+            yield from _parts(part, place)
+
+
+def _part(part: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if callable(part) and not isinstance(part, Layer):
+        yield path, part
+    else:
+        yield from _parts(part, path)
+
+
+def _shapes(net: Any, x: Any) -> dict[str, str]:
+    """The shape of each part's output by path, from a run on zeros; empty without an example."""
+    inputs = examples(net, x, np.dtype(np.float32))
+    if inputs is None:
+        return {}
+    context = Context()
+    context.name(net)
+    with use(context), np.errstate(all="ignore"):
+        net(*inputs)
+    rows = inputs[0].shape[:1]
+    return {path: _shape(output, rows) for path, output in context.outputs.items()}
+
+
+def _shape(output: Any, rows: tuple[int, ...]) -> str:
+    if not is_array(output):
+        return "?"
+    sizes = [str(n) for n in output.shape]
+    if rows and output.shape[:1] == rows:
+        sizes[0] = "N"
+    return f"({', '.join(sizes)})"
+
+
+def _own_weights(part: Any) -> str:
+    """The trained numbers of a part, those of layers inside it left out."""
+    if not isinstance(part, Layer):
+        return "-"
+    inside = sum(_sizes(inner)[0] for _, inner in _inner_layers(part))
+    own = _sizes(part)[0] - inside
+    if own == 0 and not is_filled(part):
+        return "?"
+    return f"{own:,}" if own else "-"
+
+
+def _inner_layers(value: Any) -> Iterator[tuple[str, Layer]]:
+    for name, part in children(value) or ():
+        if isinstance(part, Layer):
+            yield name, part
+        elif not is_array(part):
+            yield from _inner_layers(part)
+
+
+def _sizes(net: Any) -> tuple[int, int]:
+    """How many numbers are trained, and how many change without gradients."""
+    sizes = [0, 0]
+    for leaf in leaves(net):
+        sizes[not leaf.trained] += math.prod(leaf.value.shape)
+    return sizes[0], sizes[1]
+
+
+def _line(row: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(r[i]) for r in (_HEADER, *rows)) for i in range(len(_HEADER))]
+    cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+    return _GAP.join([*cells, row[-1].rjust(widths[-1])])

@@ -1,0 +1,107 @@
+"""A network in evaluation mode on many rows, and what its outputs are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule import tracing
+from chainrule.observe.events import Evaluated
+from chainrule.pipeline import Program
+from chainrule.tracing import trees
+from chainrule.training import metrics
+from chainrule.training.objective import Objective, readable
+
+Array = np.ndarray
+ROWS_AT_ONCE = 1024
+SHOWN_PAIRS = 2000
+
+
+class Predictor:
+    """A network's outputs for any number of rows, compiled once for each chunk size."""
+
+    def __init__(self, net: Any, backend: str | None) -> None:
+        self._net = net
+        self._backend = backend
+        self._programs: dict[Any, Program] = {}
+
+    def __call__(self, net: Any, x: Array) -> Array:
+        """The outputs of `net`, which has the structure this predictor was made for."""
+        leaves = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
+        parts = [self._program(chunk)([*leaves, chunk])[0] for chunk in _chunks(x)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def prepare(self, x: Array) -> None:
+        """Traces and compiles what these rows will need."""
+        for chunk in _chunks(x):
+            self._program(chunk)
+
+    def _program(self, chunk: Array) -> Program:
+        shape = chunk.shape, chunk.dtype
+        if shape not in self._programs:
+            captured = tracing.capture(lambda net, x: net(x), (self._net, chunk), name="predict")
+            self._programs[shape] = Program(captured.graph, self._backend)
+        return self._programs[shape]
+
+
+def _chunks(x: Array) -> Iterator[Array]:
+    for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
+        yield x[first : first + ROWS_AT_ONCE]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a standardised regression target goes back to its own units."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def restore(self, values: Array) -> Array:
+        return np.asarray(values, np.float64) * self.std + self.mean
+
+
+def metrics_of(
+    objective: Objective,
+    outputs: Array,
+    y: Array,
+    classes: int,
+    scale: Scale,
+    row_weights: Array | None = None,
+) -> dict[str, float]:
+    """The loss (in the units it is trained in) and the task's metrics (in the data's units, every
+    row alike). Only the loss, where a loss of the user's own gives outputs another meaning."""
+    with np.errstate(all="ignore"):  # what is not finite is told as such
+        found = {"loss": float(objective(outputs, y, row_weights))}
+        if not objective.fits(outputs.shape, len(y)):
+            return found
+        read = readable(np.asarray(outputs, np.float64), objective.task, objective.name)
+        if objective.task == "regression":
+            values = read.reshape(y.shape)
+            return found | metrics.regression(scale.restore(y), scale.restore(values))
+        return found | metrics.classification(y, read, classes)
+
+
+def evaluated(
+    rows: str,
+    objective: Objective,
+    outputs: Array,
+    y: Array,
+    classes: Sequence[str],
+    scale: Scale,
+    row_weights: Array | None = None,
+) -> Evaluated:
+    """The closing evaluation: metrics, and what the report draws."""
+    found = metrics_of(objective, outputs, y, len(classes), scale, row_weights)
+    if not objective.fits(outputs.shape, len(y)):
+        return Evaluated(rows, found, classes=tuple(classes))
+    read = readable(np.asarray(outputs, np.float64), objective.task, objective.name)
+    if objective.task == "regression":
+        truth = scale.restore(y).reshape(len(y), -1)[:SHOWN_PAIRS, 0]
+        guess = scale.restore(read).reshape(len(y), -1)[:SHOWN_PAIRS, 0]
+        return Evaluated(rows, found, truth=tuple(truth.tolist()), predicted=tuple(guess.tolist()))
+    table = metrics.confusion(y, metrics.predicted_classes(read), len(classes))
+    counts = tuple(tuple(row) for row in table.tolist())
+    return Evaluated(rows, found, classes=tuple(classes), confusion=counts)

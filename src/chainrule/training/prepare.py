@@ -1,0 +1,200 @@
+"""From whatever a person calls their data to a data set, its split, and how to read more of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import data as data_room
+from chainrule.data import BUILTIN, Dataset, Table, TableEncoder
+from chainrule.errors import DataError, ShapeError, UsageError, unknown
+from chainrule.training.evaluate import Scale
+
+Array = np.ndarray
+DEFAULT_VALIDATION = 0.2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data ready for training. `encoder` reads further tables of the same kind."""
+
+    dataset: Dataset
+    train_rows: Array
+    held_out_rows: Array
+    encoder: TableEncoder | None = None
+
+    @property
+    def scale(self) -> Scale:
+        if self.encoder is None or self.dataset.task != "regression":
+            return Scale()
+        return Scale(self.encoder.target.mean, self.encoder.target.std)
+
+    def cast(self, dtype: np.dtype) -> Prepared:
+        """The same data in the dtype of the network's weights, row by row in memory: batches that
+        are gathered from it then lie the same way, whatever way the data came."""
+        y = self.dataset.y
+        dataset = dataclasses.replace(
+            self.dataset,
+            x=np.ascontiguousarray(self.dataset.x, dtype),
+            y=np.ascontiguousarray(y, dtype if y.dtype.kind == "f" else y.dtype),
+        )
+        return dataclasses.replace(self, dataset=dataset)
+
+
+def prepare(
+    data: Any, target: str | None, validation: float | None, seed: int, task: str | None
+) -> Prepared:
+    """`data` is the name of a built-in set, a `Dataset`, an (X, y) pair, the path of a table, or a
+    DataFrame; tables need `target`, the column to predict."""
+    if isinstance(data, Prepared):
+        return data
+    if isinstance(data, str | Path) and str(data) not in BUILTIN:
+        data = _table(data)
+    if isinstance(data, str | Path):
+        if target is not None:
+            raise UsageError(
+                f"{data} is a built-in set: it has no target column to choose",
+                do="leave target out",
+            )
+        return _split(_as_task(data_room.load(str(data)), task), validation, seed)
+    if isinstance(data, Dataset | tuple | list):
+        if target is not None:
+            raise UsageError(
+                "target names a column of a table, and (X, y) has its targets in y",
+                do="leave target out",
+            )
+        dataset = _as_task(data_room.from_arrays(data, task), task)
+        _check_labels(dataset)
+        return _split(dataset, validation, seed)
+    if target is None:
+        columns = list(data.columns) if hasattr(data, "columns") else []
+        known = f"; its columns: {', '.join(map(str, columns[:12]))}" if columns else ""
+        raise UsageError(
+            "training on a table needs the name of the column to predict",
+            do=f"give target=... (on the command line: --target COLUMN){known}",
+        )
+    share = DEFAULT_VALIDATION if validation is None else validation
+    return Prepared(*_reordered(data_room.from_table(data, target, share, seed, task)))
+
+
+def _reordered(found: tuple[Dataset, TableEncoder, Array, Array]) -> Any:
+    dataset, encoder, train_rows, held_out_rows = found
+    return dataset, train_rows, held_out_rows, encoder
+
+
+def _table(path: str | Path) -> Table:
+    """Reads a table; a word that is neither a file nor a built-in set is named as such."""
+    text = str(path)
+    if text != "-" and not Path(text).exists() and not Path(text).suffix:
+        raise unknown("data set or file", text, BUILTIN)
+    return data_room.read_table(path)
+
+
+def _as_task(dataset: Dataset, task: str | None) -> Dataset:
+    """A ready-made set for another task than its own: classes as the numbers 0 and 1, one column
+    for two classes and one for each class of several."""
+    if task is None or task == dataset.task:
+        return dataset
+    if task not in data_room.TASKS:
+        raise unknown("task", task, data_room.TASKS)
+    if task != "regression":
+        raise UsageError(
+            f"the task of {dataset.name} is {dataset.task}, and it cannot be {task}",
+            do="leave task out",
+        )
+    y = dataset.y[:, None]
+    if dataset.task == "multiclass":
+        y = y == np.arange(len(dataset.classes))
+    return dataclasses.replace(dataset, y=y.astype(dataset.x.dtype), task=task, classes=())
+
+
+def _check_labels(dataset: Dataset) -> None:
+    """Raises DataError where the classes of a ready-made set are not those of its rows."""
+    count = len(dataset.classes)
+    if dataset.task == "regression":
+        return
+    bad = np.flatnonzero((dataset.y < 0) | (dataset.y >= count))
+    if len(bad):
+        raise DataError(
+            f"the label in row {bad[0]} is {dataset.y[bad[0]]}, and there are {count} classes",
+            where=f"{dataset.name}, y; rows are counted from 0",
+            do=f"labels are class indices, 0 to {count - 1}",
+        )
+    empty = np.flatnonzero(np.bincount(dataset.y, minlength=count) == 0)
+    if len(empty):
+        raise DataError(
+            f"the class {dataset.classes[empty[0]]!r} has no training rows",
+            where=f"{dataset.name}, y",
+            do="give rows of every class, or leave the class out of `classes`",
+        )
+
+
+def _split(dataset: Dataset, validation: float | None, seed: int) -> Prepared:
+    if validation is None:
+        # Holding out some of all the patterns that exist would pose another problem.
+        validation = 0 if dataset.source.get("complete") else DEFAULT_VALIDATION
+    train_rows, held_out_rows = data_room.split(dataset.y, validation, dataset.task, seed)
+    return Prepared(dataset, train_rows, held_out_rows)
+
+
+def class_weights_for(
+    weights: str | Sequence[float] | Mapping[Any, float] | None, dataset: Dataset, rows: Array
+) -> tuple[float, ...] | None:
+    """Weights in the order of the classes. "balanced" weighs each class by the inverse of its share
+    of the training rows, so that the mean weight of a row is 1."""
+    if weights is None:
+        return None
+    count = len(dataset.classes)
+    if not count:
+        raise UsageError(
+            "class_weights go with classes, and this task is regression",
+            do="leave class_weights out",
+        )
+    if isinstance(weights, str):
+        if weights != "balanced":
+            raise unknown("class_weights", weights, ["balanced"])
+        seen = np.bincount(dataset.y[rows], minlength=count)
+        return tuple(len(rows) / (count * max(int(n), 1)) for n in seen)
+    if isinstance(weights, Mapping):
+        named = {str(k): float(v) for k, v in weights.items()}
+        for name in named:
+            if name not in dataset.classes:
+                raise unknown("class", name, dataset.classes)
+        values = [named.get(c, 1.0) for c in dataset.classes]
+    else:
+        values = [float(w) for w in weights]
+    if len(values) != count or not all(np.isfinite(values)) or min(values) < 0:
+        raise UsageError(
+            f"class_weights are {values}, for {count} classes",
+            do="give one finite weight, 0 or more, for each class",
+        )
+    return tuple(values)
+
+
+def row_weights_for(weights: Any, dataset: Dataset, train_rows: Array) -> Array | None:
+    """Row weights as an array in the dtype of the inputs."""
+    if weights is None:
+        return None
+    array = np.asarray(weights)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"sample_weights hold {array.dtype}, not numbers")
+    array = array.astype(dataset.x.dtype)
+    if array.shape != (dataset.rows,):
+        raise ShapeError(
+            f"sample_weights have shape {array.shape}, and there are {dataset.rows} rows",
+            do="give one weight for each row",
+        )
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if len(bad):
+        raise DataError(
+            f"the weight {array[bad[0]]} is not a finite number, 0 or more",
+            where=f"sample_weights, row {bad[0]}",
+        )
+    if not array[train_rows].any():
+        raise DataError("every training row has the weight 0", where="sample_weights")
+    return array

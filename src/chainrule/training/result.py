@@ -1,0 +1,159 @@
+"""A finished (or stopped) run: its network, what it was worth, and how it went."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chainrule import nn
+from chainrule.data import TableEncoder, read_table
+from chainrule.data.dataset import numbers
+from chainrule.errors import FileError, ShapeError, UsageError
+from chainrule.observe import Record, read_record
+from chainrule.reference import one_blas_thread
+from chainrule.training import metrics
+from chainrule.training.evaluate import Predictor
+from chainrule.training.objective import readable
+from chainrule.training.rundir import RunDirectory
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What `cr.train` returns and `cr.load_run` reads back.
+
+    `net` is the network to use: of the best epoch where the run stopped early or had a `patience`,
+    else of the last step. `metrics` are on the held-out rows (on the training rows where none were
+    held out). `reason` says why it ended: "finished", "early stopping", "interrupted" or "not
+    finite"; of a full-batch method also "converged", or "stuck" where no step helped any more.
+    """
+
+    net: Any
+    record: Record
+    config: Mapping[str, Any]
+    run_dir: Path | None
+    encoder: TableEncoder | None
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The course of the run: lists with one entry an epoch, such as "loss", "accuracy",
+        "held_out_loss" and "held_out_accuracy"."""
+        return self.record.history()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        found = self.record.evaluated
+        return dict(found.metrics) if found else {}
+
+    @property
+    def reason(self) -> str:
+        return self.record.ended.reason if self.record.ended else "not ended"
+
+    @property
+    def task(self) -> str:
+        return str(self.config["dataset"]["task"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config["dataset"]["classes"])
+
+    def summary(self) -> dict[str, Any]:
+        """The run in JSON values, as `chainrule train --json` prints it."""
+        ended, started = self.record.ended, self.record.started
+        return {
+            "dataset": self.config["dataset"]["name"],
+            "task": self.task,
+            "metrics": self.metrics,
+            "metrics_of": self.record.evaluated.rows if self.record.evaluated else None,
+            "epochs": ended.epoch if ended else 0,
+            "steps": ended.step if ended else 0,
+            "best_epoch": ended.best_epoch if ended else -1,
+            "seconds": ended.seconds if ended else 0.0,
+            "reason": self.reason,
+            "backend": started.backend if started else None,
+            "seed": self.config["settings"]["seed"],
+            "run_dir": str(self.run_dir) if self.run_dir else None,
+        }
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Writes the run's report, one self-contained HTML page, and returns its path.
+
+        Without `path` it goes into the run directory. Raises FileError where it cannot be written.
+        """
+        from chainrule.report import write_report
+
+        if path is None:
+            if self.run_dir is None:
+                raise UsageError("this run has no directory", do="give report() a path")
+            path = RunDirectory(self.run_dir).report
+        return write_report(self.record, Path(path))
+
+    def outputs(self, data: Any, notes: list[str] | None = None) -> np.ndarray:
+        """The network's outputs for rows, an array [rows, ...] or a table where it was trained on
+        one: logits for classes, numbers for regression. `notes` receives what was remarkable about
+        a table."""
+        x = self._inputs(data, notes)
+        expected = tuple(self.config["dataset"]["row_shape"])
+        if x.shape[1:] != expected:
+            raise ShapeError(
+                f"the rows have shape {x.shape[1:]}, and this network was trained on {expected}",
+                do="give an array of shape (rows, " + ", ".join(map(str, expected)) + ")",
+            )
+        with one_blas_thread():
+            found = Predictor(self.net, None)(self.net, x)
+        return np.asarray(readable(found, self.task, self.config["loss"]))
+
+    def _inputs(self, data: Any, notes: list[str] | None) -> np.ndarray:
+        if self.encoder is not None and not isinstance(data, np.ndarray):
+            table = read_table(data) if isinstance(data, str | os.PathLike) else data
+            return self.encoder.encode(table, notes)
+        x = np.asarray(data)
+        return numbers(x[:, None] if x.ndim == 1 else x, "X")
+
+    def predict(self, data: Any) -> np.ndarray:
+        """The predicted class names, or the predicted numbers in the data's own units: [rows], or
+        [rows, outputs] where there are several."""
+        outputs = self.outputs(data)
+        if self.encoder is not None:
+            return next(iter(self.encoder.decode(outputs).values()))
+        if self.task == "regression":
+            return outputs.reshape(len(outputs)) if outputs.size == len(outputs) else outputs
+        return np.array(self.classes)[metrics.predicted_classes(outputs)]
+
+    def predict_probabilities(self, data: Any) -> np.ndarray:
+        """Probabilities [rows, classes], in the order of `classes`."""
+        if self.task == "regression":
+            raise UsageError("a regression network gives numbers, not probabilities")
+        return metrics.probabilities(self.outputs(data))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k} {v:.4g}" for k, v in self.metrics.items())
+        return f"Run({self.config['dataset']['name']}: {shown}; {self.reason})"
+
+
+def load_run(path: str | os.PathLike[str], *, layers: tuple[type, ...] = ()) -> Run:
+    """Reads a run back from its directory; `layers` are your own layer classes, if it has any.
+
+    No code is loaded from the files. Raises FileError where there is no run, DamagedFileError where
+    its files are damaged.
+    """
+    directory = RunDirectory(path)
+    config = directory.read_config()
+    if not directory.network.exists():
+        raise FileError(
+            f"the run in {directory.path} has no network yet: it was stopped before its end",
+            do=f"go on with it: chainrule train --resume {directory.path}; in Python: resume=True",
+        )
+    net = nn.load(directory.network, layers=layers)
+    encoder = config.get("encoder")
+    return Run(
+        net,
+        read_record(directory.record),
+        config,
+        directory.path,
+        None if encoder is None else TableEncoder.from_json(encoder),
+    )
