@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chainrule.report.buckets import edges, kept_points, means, spread
@@ -44,6 +44,7 @@ def test_a_scale_covers_all_that_can_be_drawn(values: list[float], log: bool) ->
 
 
 @given(st.lists(any_float, max_size=20), st.booleans(), st.integers(2, 10))
+@example([1.7387104303770066e-307], False, 2)  # a span smaller than the smallest step
 def test_ticks_are_few_sorted_and_on_the_axis(values: list[float], log: bool, count: int) -> None:
     scale = scale_for(values, 0.0, 100.0, log=log)
     ticks = scale.ticks(count)

@@ -79,7 +79,7 @@ def scale_for(
     else:
         margin = pad * (high - low)
         low, high = low - margin, high + margin
-    if low == high:  # subnormal numbers, whose half is nothing
+    if high - low < SMALLEST:  # no step between two ticks is smaller
         low, high = low - SMALLEST, high + SMALLEST
     return Scale(low, high, start, stop)
 
