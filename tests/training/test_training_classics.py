@@ -105,10 +105,10 @@ def test_symmetry_is_found_with_two_hidden_units_and_weights_in_the_ratio_1_2_4(
 def test_two_spirals_are_told_apart(seed: int) -> None:
     """Lang and Witbrock, "Learning to tell two spirals apart", 1988: 194 points, three turns."""
     run = cr.train(
-        nn.mlp(1, (32, 32, 32), "tanh"),
+        nn.mlp(1, (64, 64, 32), "tanh"),
         "spirals",
-        optimizer=optim.adam(0.01),
-        epochs=1200,
+        optimizer=optim.adam(3e-3),  # at 0.01 and narrower, one seed in three loses a few points
+        epochs=1500,
         batch_size=None,
         validation=0,
         seed=seed,

@@ -7,100 +7,66 @@ which LLVM turns into registers.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
+from chainrule.native.values import KINDS, SIZES, Value, index, literal
 
-# kind -> LLVM type of one element in registers
-KINDS = {
-    "f32": "float",
-    "f64": "double",
-    "i8": "i8",
-    "i16": "i16",
-    "i32": "i32",
-    "i64": "i64",
-    "u8": "i8",
-    "u16": "i16",
-    "u32": "i32",
-    "u64": "i64",
-    "bool": "i1",
-    "ptr": "ptr",
-}
-SIZES = {"f32": 4, "f64": 8, "bool": 1, "ptr": 8} | {
-    f"{s}{n}": n // 8 for s in "iu" for n in (8, 16, 32, 64)
-}
-
-
-@dataclass(frozen=True)
-class Value:
-    """An SSA value or a literal: its text, its kind, and its lanes (0 for a scalar)."""
-
-    text: str
-    kind: str
-    lanes: int = 0
-
-    @property
-    def type(self) -> str:
-        element = KINDS[self.kind]
-        return f"<{self.lanes} x {element}>" if self.lanes else element
-
-    @property
-    def is_float(self) -> bool:
-        return self.kind[0] == "f"
-
-    @property
-    def is_signed(self) -> bool:
-        return self.kind[0] == "i"
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.text}"
-
-
-def literal(value: float, kind: str) -> Value:
-    """A constant, exact to the bit."""
-    if kind == "bool":
-        return Value("true" if value else "false", kind)
-    if kind[0] != "f":
-        return Value(str(int(value)), kind)
-    # LLVM writes float literals as the double of the same value, in hexadecimal.
-    number = float(np.float32(value)) if kind == "f32" else float(value)
-    if number != number:
-        number = float("nan")
-    return Value(f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}", kind)
-
-
-def index(value: int) -> Value:
-    """A whole number as an index."""
-    return Value(str(value), "i64")
+__all__ = ["KINDS", "SIZES", "Function", "Value", "index", "literal"]
 
 
 class Function:
-    """One function being written. `declared` collects what it calls: intrinsics and libm."""
+    """One function being written: pointers, then whole numbers, come in; nothing goes out.
 
-    def __init__(self, name: str, parameters: Sequence[str], declared: set[str]) -> None:
+    `declared` collects what it calls: intrinsics and libm. `companions` are functions of its own,
+    whose names begin with its name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pointers: Sequence[str],
+        declared: set[str],
+        numbers: Sequence[str] = ("thread", "threads"),
+    ) -> None:
         self.name = name
         self.declared = declared
-        self.parameters = [Value(f"%p{i}", "ptr") for i in range(len(parameters))]
-        self.thread, self.threads = Value("%thread", "i64"), Value("%threads", "i64")
-        self._attributes = parameters
+        self.parameters = [Value(f"%p{i}", "ptr") for i in range(len(pointers))]
+        self.numbers = {n: Value(f"%{n}", "i64") for n in numbers}
+        self.companions: list[Function] = []
+        self._attributes = pointers
         self._slots: list[str] = []
         self._lines: list[str] = []
         self._count = 0
         self.block = "entry"
 
+    @property
+    def thread(self) -> Value:
+        """The number of the thread that runs it."""
+        return self.numbers["thread"]
+
+    @property
+    def threads(self) -> Value:
+        """How many threads run it."""
+        return self.numbers["threads"]
+
     # --- text -------------------------------------------------------------------------------
 
     def text(self) -> str:
-        header = ", ".join(
-            f"ptr {a} {p.text}" for a, p in zip(self._attributes, self.parameters, strict=True)
-        )
-        header += f"{', ' if header else ''}{self.thread}, {self.threads}"
+        pointers = zip(self._attributes, self.parameters, strict=True)
+        header = ", ".join([f"ptr {a} {p.text}" for a, p in pointers])
+        header += "".join(f", {n}" for n in self.numbers.values())
         body = [*self._slots, *self._lines, "  ret void"]
         lines = [f"define internal void @{self.name}({header}) #0 {{", "entry:", *body, "}"]
-        return "\n".join(lines)
+        return "\n\n".join([*(c.cold_text() for c in self.companions), "\n".join(lines)])
+
+    def cold_text(self) -> str:
+        """The text of a function that is hardly ever called, and kept out of its callers' way."""
+        return self.text().replace(") #0 {", ") #2 {", 1)
+
+    def call(self, other: Function, pointers: Sequence[Value], numbers: Sequence[Value]) -> None:
+        listed = ", ".join(map(str, [*pointers, *numbers]))
+        self.emit(f"call void @{other.name}({listed})")
 
     def fresh(self, hint: str = "v") -> str:
         self._count += 1
@@ -150,6 +116,18 @@ class Function:
             return self.let(f"fcmp {name} {x}, {y.text}", "bool", x.lanes)
         sign = "" if predicate in ("eq", "ne") else "s" if x.is_signed else "u"
         return self.let(f"icmp {sign}{predicate} {x}, {y.text}", "bool", x.lanes)
+
+    def smaller(self, x: Value, y: Value) -> Value:
+        """The smaller of two indices, computed now where both are known."""
+        if x.text.isdigit() and y.text.isdigit():
+            return x if int(x.text) <= int(y.text) else y
+        return self.select(self.compare("lt", x, y), x, y)
+
+    def shuffle(self, x: Value, y: Value, picks: Sequence[int]) -> Value:
+        """Lanes of two vectors side by side, by number."""
+        listed = ", ".join(f"i32 {i}" for i in picks)
+        mask = f"<{len(picks)} x i32> <{listed}>"
+        return self.let(f"shufflevector {x}, {y}, {mask}", x.kind, len(picks))
 
     def select(self, condition: Value, x: Value, y: Value) -> Value:
         return self.let(f"select {condition}, {x}, {y}", x.kind, x.lanes)
@@ -236,7 +214,7 @@ class Function:
         """The address of an element; `offset` counts elements."""
         element = "i8" if kind == "bool" else KINDS[kind]
         lanes = offset.lanes
-        return self.let(f"getelementptr inbounds {element}, {pointer}, {offset}", "ptr", lanes)
+        return self.let(f"getelementptr {element}, {pointer}, {offset}", "ptr", lanes)
 
     def load(self, address: Value, kind: str, lanes: int = 0) -> Value:
         stored = "u8" if kind == "bool" else kind
@@ -247,6 +225,11 @@ class Function:
     def store(self, x: Value, address: Value) -> None:
         x = self._in_memory(x)
         self.emit(f"store {x}, {address}, align {SIZES[x.kind]}")
+
+    def prefetch(self, address: Value, *, write: bool) -> None:
+        """Asks for a cache line that will be read or written soon; any address will do."""
+        self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.emit(f"call void @llvm.prefetch.p0({address}, i32 {int(write)}, i32 3, i32 1)")
 
     def masked_load(self, address: Value, kind: str, mask: Value) -> Value:
         stored = "u8" if kind == "bool" else kind
@@ -289,6 +272,12 @@ class Function:
         """A stack slot; LLVM keeps it in a register."""
         name = f"%{self.fresh('slot')}"
         self._slots.append(f"  {name} = alloca {Value('', kind, lanes).type}")
+        return Value(name, "ptr")
+
+    def buffer(self, kind: str, count: int) -> Value:
+        """Memory of this thread's stack for `count` elements, aligned for vectors."""
+        name = f"%{self.fresh('buffer')}"
+        self._slots.append(f"  {name} = alloca [{count} x {KINDS[kind]}], align 64")
         return Value(name, "ptr")
 
     def get(self, slot: Value, kind: str, lanes: int = 0) -> Value:

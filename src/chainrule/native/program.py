@@ -220,7 +220,10 @@ class NativeProgram:
             w.words[node] = fn.at(fn.parameters[-1], index(self._unsure[node]), "i64")
         lanes = self._lanes(region)
         if region.kind == "contract":
-            contract.emit_contract(w, region, lanes, target.vector_registers())
+            assert region.lead is not None
+            team = threads.count() if entry.shared else 1
+            plan = contract.plan(region.lead, self.memory, lanes, target.vector_registers(), team)
+            contract.emit_contract(w, region, plan)
         elif region.kind == "argsort":
             sorting.emit_argsort(w, region, fn.parameters[arguments.index("scratch")])
         else:

@@ -59,7 +59,8 @@ def footer() -> str:
     width = vector_bytes() * 8
     return (
         f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" '
-        '"no-builtins" }\nattributes #1 = { nounwind willreturn memory(none) }'
+        '"no-builtins" }\nattributes #1 = { nounwind willreturn memory(none) }\n'
+        "attributes #2 = { nounwind noinline cold }"
     )
 
 

@@ -1,0 +1,16 @@
+"""Contractions: a micro-kernel for each shape.
+
+Receives: a region that a contraction leads, and how many threads will share it. Returns: its
+kernel's code. Next: `program` calls the kernel.
+
+`plan` chooses the letters' loops and the blocks, `packing` copies one operand into the order in
+which it is read, `tile` is the micro-kernel, `finish` what is elementwise behind it, and `emit`
+puts them together.
+"""
+
+from __future__ import annotations
+
+from chainrule.native.contract.emit import emit_contract
+from chainrule.native.contract.plan import Plan, plan
+
+__all__ = ["Plan", "emit_contract", "plan"]
