@@ -7,7 +7,7 @@ import math
 from chainrule.graph import OPS, Node
 from chainrule.native.ir import Value, index
 from chainrule.native.places import Coordinate, Place, offset_of, row_major
-from chainrule.native.regions import Region
+from chainrule.native.regions import Region, is_flag
 from chainrule.native.writer import Writer, nest, vector_axis
 
 
@@ -16,10 +16,7 @@ def emit_map(w: Writer, region: Region, lanes: int) -> None:
     domain = region.domain
 
     def body(place: Place) -> None:
-        for node in region.members:
-            x = computed(w, node, place)
-            if node in region.stored:
-                w.write(node, x, offset_of(w.fn, place, row_major(node.shape)))
+        put_members(w, region, place, offset_of(w.fn, place, row_major(domain)))
 
     if not domain:
         w.enter((), 0, None)
@@ -29,6 +26,28 @@ def emit_map(w: Writer, region: Region, lanes: int) -> None:
         _flat_map(w, region, lanes)
         return
     nest(w, domain[:-1], lambda p: vector_axis(w, domain[-1], lanes, p, (), body))
+
+
+def put_members(w: Writer, region: Region, place: Place, at: Coordinate) -> None:
+    """Computes every member of a region at a place, and stores what has memory `at` its distance
+    from the start."""
+    for node in region.members:
+        if is_flag(node):
+            _raise_flag(w, node, place)
+            continue
+        x = computed(w, node, place)
+        if node in region.stored:
+            w.write(node, x, at)
+
+
+def _raise_flag(w: Writer, node: Node, place: Place) -> None:
+    """Notes that it holds here. Whoever else notes it, notes the same."""
+    fn = w.fn
+    x = w.value(node.operands[0], place)
+    if w.mask is not None:
+        x = fn.binary("and", x, w.mask)
+    with fn.when(fn.any(x)):
+        fn.emit(f"store atomic i8 1, {w.pointers[node]} monotonic, align 1")
 
 
 def computed(w: Writer, node: Node, place: Place) -> Value:
@@ -49,7 +68,7 @@ def _is_flat(region: Region, memory: set[Node]) -> bool:
         node = pending.pop()
         if node.op == "broadcast" and node.operands[0].type.size == 1:
             continue
-        if not OPS[node.op].elementwise:
+        if not OPS[node.op].elementwise and not is_flag(node):
             return False
         for operand in node.operands:
             if operand in seen:
@@ -70,9 +89,6 @@ def _flat_map(w: Writer, region: Region, lanes: int) -> None:
     outer = (Coordinate(index(0)),) * (ndim - 1)
 
     def body(place: Place) -> None:
-        for node in region.members:
-            x = computed(w, node, place)
-            if node in region.stored:
-                w.write(node, x, place[-1])
+        put_members(w, region, place, place[-1])
 
     vector_axis(w, math.prod(region.domain), lanes, outer, (), body)

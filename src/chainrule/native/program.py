@@ -6,94 +6,18 @@ Receives: a rewritten graph. Returns: a `NativeProgram` that maps input arrays t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.errors import ShapeError
 from chainrule.graph import ArrayType, Graph, Node
-from chainrule.graph.types import short_name
-from chainrule.native import (
-    bits,
-    contract,
-    maps,
-    moves,
-    reductions,
-    sorting,
-    target,
-    threads,
-)
+from chainrule.native import target, threads
 from chainrule.native.indices import tell, unsure
-from chainrule.native.ir import SIZES, Function, index
-from chainrule.native.regions import Region, buffers, computed_by, fuse, reads
-from chainrule.native.schedule import Scheduled, schedule, worth_threads
+from chainrule.native.memory import ALIGN, plan_memory
+from chainrule.native.module import Module
+from chainrule.native.regions import buffers, fuse
+from chainrule.native.schedule import schedule, worth_threads
 from chainrule.native.threads import ENTRY
-from chainrule.native.writer import Writer
-
-ALIGN = 64
-
-# What a kernel is given: a value, or "scratch", or "notes".
-Argument = Node | str
-
-_EMITTERS = {
-    "map": maps.emit_map,
-    "sum": reductions.emit_reduction,
-    "max": reductions.emit_reduction,
-    "argmax": reductions.emit_argmax,
-    "pad": moves.emit_pad,
-    "concatenate": moves.emit_concatenate,
-    "scatter": moves.emit_scatter,
-    "random_bits": bits.emit_random_bits,
-}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each value lies: argument slots for inputs, outputs and constants, and offsets into
-    one arena for the rest."""
-
-    slots: dict[Node, int]
-    arena: dict[Node, int]
-    arena_size: int
-    scratch: int  # the offset of room for sorting
-    notes: int  # the offset of the words for indices out of range
-
-
-def plan_memory(graph: Graph, scheduled: Sequence[Scheduled], kept: set[Node]) -> Layout:
-    """Offsets by lifetime: a value's room is free again after the last phase that reads it."""
-    slots = {n: i for i, n in enumerate(graph.inputs)}
-    for node in [*dict.fromkeys(graph.outputs), *sorted(kept, key=lambda n: n.serial)]:
-        if node not in slots and (node in graph.outputs or node.op == "constant"):
-            slots[node] = len(slots)
-    last: dict[Node, int] = {}
-    for entry in scheduled:
-        for node in entry.region.stored:
-            last[node] = max(last.get(node, 0), entry.phase)
-        for node in entry.region.members:
-            for source, _ in reads(node, kept):
-                last[source] = max(last.get(source, 0), entry.phase)
-    arena: dict[Node, int] = {}
-    free: list[tuple[int, int, int]] = []  # (busy until, offset, size)
-    size = 0
-    for entry in scheduled:
-        for node in entry.region.stored:
-            if node in slots:
-                continue
-            need = -(-node.type.size * node.type.dtype.itemsize // ALIGN) * ALIGN + ALIGN
-            spot = next((b for b in free if b[0] < entry.phase and b[2] >= need), None)
-            if spot is None:
-                spot = (-1, size, need)
-                size += need
-            else:
-                free.remove(spot)
-                if spot[2] > need:
-                    free.append((spot[0], spot[1] + need, spot[2] - need))
-            arena[node] = spot[1]
-            free.append((last[node], spot[1], need))
-    leads = [entry.region.lead for entry in scheduled if entry.region.kind == "argsort"]
-    sorted_axes = [lead.shape[lead["axis"]] for lead in leads if lead is not None]
-    notes = size + 8 * max(sorted_axes, default=0)
-    return Layout(slots, arena, notes + 8 * len(unsure(graph)) + ALIGN, size, notes)
 
 
 def _readable(array: np.ndarray, node: Node) -> np.ndarray:
@@ -112,15 +36,17 @@ class NativeProgram:
     and what they declare is theirs to say.
     """
 
-    def __init__(self, graph: Graph, drivers: Sequence[str] = ()) -> None:
+    def __init__(self, graph: Graph, drivers: Sequence[str] = (), *, timed: bool = False) -> None:
         self.graph = graph
         self.memory = buffers(graph)
         self._unsure = unsure(graph)
         self.regions = fuse(graph)
         self.scheduled = schedule(self.regions, self.memory)
         self.wants_threads = worth_threads(self.scheduled)
-        self.layout = plan_memory(graph, self.scheduled, self.memory)
-        self.text = self._module(drivers)
+        clocks = len(self.scheduled) + 1 if timed else 0
+        self.layout = plan_memory(graph, self.scheduled, self.memory, clocks)
+        module = Module(graph, self.scheduled, self.memory, self.layout, drivers, timed)
+        self.calls, self.text = module.calls, module.text
         self.code = target.Code(target.compile_module(self.text))
         self._entry = self.code.function("program", *ENTRY)
         self._constants = {
@@ -140,6 +66,11 @@ class NativeProgram:
         if self._unsure:
             start, stop = self.layout.notes, self.layout.notes + 8 * len(self._unsure)
             tell(arena[start:stop].view(np.int64), list(self._unsure))
+
+    def cycles(self, arena: np.ndarray) -> np.ndarray:
+        """Processor cycles of the first thread: in each of `calls`, and at the end in waiting."""
+        words = arena[self.layout.clock : self.layout.clock + 8 * (len(self.calls) + 1)]
+        return words.view(np.int64).copy()
 
     def table(self, arena: np.ndarray) -> np.ndarray:
         """A table of addresses: those of constants and of the arena are filled in; inputs and
@@ -179,102 +110,3 @@ class NativeProgram:
                 pointers[slots[node]] = made[node].ctypes.data
         threads.run(self._entry, pointers.ctypes.data, self.wants_threads)
         return [made[n] for n in self.graph.outputs]
-
-    # --- emission ---------------------------------------------------------------------------
-
-    def _module(self, drivers: Sequence[str]) -> str:
-        declared: set[str] = set()
-        functions, calls = [], []
-        for number, entry in enumerate(self.scheduled):
-            fn, arguments = self._kernel(f"kernel{number}", entry, declared)
-            functions.append(fn.text())
-            calls.append((fn.name, arguments, entry))
-        main = self._main(calls)
-        parts = [target.header(), *functions, main, threads.BARRIER, *drivers]
-        parts += [*sorted(declared), target.footer()]
-        return "\n\n".join(parts)
-
-    def _kernel(
-        self, name: str, entry: Scheduled, declared: set[str]
-    ) -> tuple[Function, list[Argument]]:
-        region = entry.region
-        used: dict[Node, bool] = {}
-        for node in region.members:
-            for source, _ in reads(node, self.memory):
-                used[source] = used.get(source, False)
-        for node in region.stored:
-            used[node] = True
-        inside = set(region.members) - set(region.stored)
-        used = {n: w for n, w in used.items() if n not in inside}
-        arguments: list[Argument] = list(used)
-        attributes = ["noalias" if w else "noalias readonly" for w in used.values()]
-        noted = [n for n in self._unsure if n in computed_by(region, self.memory)]
-        for name_, needed in (("scratch", region.kind == "argsort"), ("notes", bool(noted))):
-            if needed:
-                arguments.append(name_)
-                attributes.append("noalias")
-        fn = Function(name, attributes, declared)
-        w = Writer(fn, self.memory, dict(zip(used, fn.parameters, strict=False)))
-        w.parallel = entry.shared
-        for node in noted:
-            w.words[node] = fn.at(fn.parameters[-1], index(self._unsure[node]), "i64")
-        lanes = self._lanes(region)
-        if region.kind == "contract":
-            assert region.lead is not None
-            team = threads.count() if entry.shared else 1
-            plan = contract.plan(region.lead, self.memory, lanes, target.vector_registers(), team)
-            contract.emit_contract(w, region, plan)
-        elif region.kind == "argsort":
-            sorting.emit_argsort(w, region, fn.parameters[arguments.index("scratch")])
-        else:
-            _EMITTERS[region.kind](w, region, lanes)
-        return fn, arguments
-
-    def _lanes(self, region: Region) -> int:
-        node = region.lead or region.members[0]
-        size = SIZES[short_name(node.type.dtype)]
-        return target.vector_bytes() // max(size, 4)
-
-    def _main(self, calls: Sequence[tuple[str, list[Argument], Scheduled]]) -> str:
-        """The program: every thread runs it, and waits for the others between phases."""
-        slots, layout = self.layout.slots, self.layout
-        lines = [
-            "define void @program(ptr %table, i64 %thread, i64 %threads, ptr %barrier) {",
-            "entry:",
-        ]
-        pointers: dict[Argument, str] = {}
-        addresses: list[tuple[Argument, int]] = [*slots.items(), ("arena", len(slots))]
-        for what, slot in addresses:
-            place = f"%s{slot}"
-            lines.append(f"  {place}.at = getelementptr ptr, ptr %table, i64 {slot}")
-            lines.append(f"  {place} = load ptr, ptr {place}.at")
-            pointers[what] = place
-        parts: list[tuple[Argument, int]] = [*layout.arena.items()]
-        parts += [("scratch", layout.scratch), ("notes", layout.notes)]
-        for number, (part, offset) in enumerate(parts):
-            lines.append(f"  %a{number} = getelementptr i8, ptr {pointers['arena']}, i64 {offset}")
-            pointers[part] = f"%a{number}"
-        lines.append("  %first = icmp eq i64 %thread, 0")
-        for phase in sorted({entry.phase for _, _, entry in calls}):
-            now = [call for call in calls if call[2].phase == phase]
-            for name, arguments, _ in (call for call in now if call[2].shared):
-                lines.append(_call(name, arguments, pointers, "%thread", "%threads"))
-            alone = [call for call in now if not call[2].shared]
-            if alone:
-                lines += [f"  br i1 %first, label %alone{phase}, label %after{phase}"]
-                lines += [f"alone{phase}:"]
-                lines += [_call(name, args, pointers, "0", "1") for name, args, _ in alone]
-                lines += [f"  br label %after{phase}", f"after{phase}:"]
-            lines.append("  call void @wait(ptr %barrier, i64 %threads)")
-        return "\n".join([*lines, "  ret void", "}"])
-
-
-def _call(
-    name: str,
-    arguments: Sequence[Argument],
-    pointers: dict[Argument, str],
-    thread: str,
-    threads: str,
-) -> str:
-    listed = [f"ptr {pointers[a]}" for a in arguments]
-    return f"  call void @{name}({', '.join([*listed, f'i64 {thread}', f'i64 {threads}'])})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chainrule.graph import Node
 from chainrule.graph.types import short_name
 from chainrule.native import elementwise
 from chainrule.native.ir import Function, Value, index, literal
@@ -110,33 +111,86 @@ def emit_argmax(w: Writer, region: Region, lanes: int) -> None:
     """The first index of the maximum; the first NaN counts as the maximum."""
     node = region.lead
     assert node is not None
+    (x,), axis = node.operands, node["axis"]
+    last = x.ndim - 1
+    if axis == last:
+        nest(w, x.shape[:-1], lambda outer: _argmax_row(w, node, outer, lanes))
+        return
+    rest = [i for i in range(last) if i != axis]
+
+    def columns(outer: Place) -> None:
+        before = dict(zip(rest, outer, strict=True))
+        vector_axis(w, x.shape[last], lanes, outer, (), lambda p: _argmax_columns(w, node, before))
+
+    nest(w, [x.shape[i] for i in rest], columns)
+
+
+def _argmax_row(w: Writer, node: Node, outer: Place, lanes: int) -> None:
+    """The maximum first, in vectors, then the first place where it is."""
+    fn, (x,) = w.fn, node.operands
+    kind, size = short_name(x.type.dtype), x.shape[-1]
+    best, where = fn.slot(kind, lanes), fn.slot("i32", lanes)
+    identity = fn.splat(literal(elementwise.identity_of_max(kind), kind), lanes)
+    none = fn.splat(literal(2**31 - 1, "i32"), lanes)
+    fn.put(best, identity)
+    fn.put(where, none)
+
+    def larger(place: Place) -> None:
+        found = w.value(x, place)
+        if w.mask is not None:
+            found = fn.select(w.mask, found, identity)
+        fn.put(best, combine(fn, "max", fn.get(best, kind, lanes), found))
+
+    vector_axis(w, size, lanes, outer, (), larger)
+    most = fn.splat(across(fn, "max", fn.get(best, kind, lanes)), lanes)
+
+    def first(place: Place) -> None:
+        found = w.value(x, place)
+        hit = fn.compare("eq", found, most)
+        if found.is_float:
+            hit = fn.binary("or", hit, elementwise.is_nan(fn, found))
+        if w.mask is not None:
+            hit = fn.binary("and", hit, w.mask)
+        start = fn.splat(fn.cast(place[-1].scalar, "i32"), lanes)
+        numbers = Value(f"<{', '.join(f'i32 {i}' for i in range(lanes))}>", "i32", lanes)
+        here = fn.select(hit, fn.add(start, numbers), none)
+        fn.put(where, fn.smaller(here, fn.get(where, "i32", lanes)))
+
+    vector_axis(w, size, lanes, outer, (), first)
+    full = f"@llvm.vector.reduce.smin.v{lanes}i32"
+    fn.declared.add(f"declare i32 {full}(<{lanes} x i32>)")
+    chosen = fn.let(f"call i32 {full}({fn.get(where, 'i32', lanes)})", "i32", 0)
+    w.enter((), 0, None)
+    w.write(node, fn.cast(chosen, "i64"), offset_of(fn, outer, row_major(node.shape)))
+
+
+def _argmax_columns(w: Writer, node: Node, before: dict[int, Coordinate]) -> None:
+    """Neighbouring results side by side, along an axis that is not the last."""
     fn, (x,), axis = w.fn, node.operands, node["axis"]
-    kind = short_name(x.type.dtype)
-    rest = [i for i in range(x.ndim) if i != axis]
+    kind, lanes, mask, column = short_name(x.type.dtype), w.lanes, w.mask, w.place[-1]
+    best, where = fn.slot(kind, lanes), fn.slot("i32", lanes)
 
-    def one(outer: Place) -> None:
-        best, where = fn.slot(kind), fn.slot("i64")
+    def at(i: Value) -> Value:
+        coordinates = {**before, axis: Coordinate(i), x.ndim - 1: column}
+        place = tuple(coordinates[a] for a in range(x.ndim))
+        w.enter(place, lanes, mask)
+        return w.value(x, place)
 
-        def at(i: Value) -> Value:
-            coordinates = dict(zip(rest, outer, strict=True)) | {axis: Coordinate(i)}
-            place = tuple(coordinates[a] for a in range(x.ndim))
-            w.enter(place, 0, None)
-            return w.value(x, place)
-
-        fn.put(best, at(index(0)))
-        fn.put(where, index(0))
-        with fn.loop(index(1), index(x.shape[axis])) as i:
-            found, so_far = at(i), fn.get(best, kind)
-            better = fn.compare("lt", so_far, found)
-            if found.is_float:
-                fresh = fn.binary("and", elementwise.is_nan(fn, found), _is_number(fn, so_far))
-                better = fn.binary("or", better, fresh)
-            fn.put(best, fn.select(better, found, so_far))
-            fn.put(where, fn.select(better, i, fn.get(where, "i64")))
-        w.enter((), 0, None)
-        w.write(node, fn.get(where, "i64"), offset_of(fn, outer, row_major(node.shape)))
-
-    nest(w, [x.shape[i] for i in rest], one)
+    fn.put(best, at(index(0)))
+    fn.put(where, fn.splat(literal(0, "i32"), lanes))
+    with fn.loop(index(1), index(x.shape[axis])) as i:
+        found, so_far = at(i), fn.get(best, kind, lanes)
+        better = fn.compare("lt", so_far, found)
+        if found.is_float:
+            fresh = fn.binary("and", elementwise.is_nan(fn, found), _is_number(fn, so_far))
+            better = fn.binary("or", better, fresh)
+        fn.put(best, fn.select(better, found, so_far))
+        here = fn.splat(fn.cast(i, "i32"), lanes)
+        fn.put(where, fn.select(better, here, fn.get(where, "i32", lanes)))
+    place = tuple(c for i, c in sorted({**before, x.ndim - 1: column}.items()))
+    w.enter(place, lanes, mask)
+    chosen = fn.cast(fn.get(where, "i32", lanes), "i64")
+    w.write(node, chosen, offset_of(fn, place, row_major(node.shape)))
 
 
 def _is_number(fn: Function, x: Value) -> Value:

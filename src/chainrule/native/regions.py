@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from chainrule.graph import OPS, Graph, Node, users
 
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape"})
@@ -37,6 +39,14 @@ class Region:
         names = ", ".join(f"{n.op}#{n.serial}" for n in self.members)
         lead = f"{self.lead.op}#{self.lead.serial} " if self.lead else ""
         return f"{self.kind} over {list(self.domain)}: {lead}[{names}]"
+
+
+def is_flag(node: Node) -> bool:
+    """Whether any of a whole array holds: a question that the kernel which computes the array can
+    answer on the way, since the order does not matter."""
+    if node.op != "max" or node.type.dtype != np.bool_:
+        return False
+    return len(node["axes"]) == node.operands[0].ndim > 0
 
 
 def is_unit_reshape(node: Node) -> bool:
@@ -110,7 +120,7 @@ def fuse(graph: Graph) -> list[Region]:
     for node in graph.nodes():
         if node not in kept or node.op == "constant":
             continue
-        if node.op in _OWN_KERNEL:
+        if node.op in _OWN_KERNEL and not is_flag(node):
             domain = node.shape if node.op == "contract" else _domain(node)
             regions.append(Region(node.op, domain, node, [node]))
             home[node] = len(regions) - 1
@@ -132,7 +142,7 @@ def reads(node: Node, kept: set[Node]) -> list[tuple[Node, bool]]:
 
     def visit(current: Node, same_place: bool) -> None:
         for operand in current.operands:
-            same = same_place and bool(OPS[current.op].elementwise)
+            same = same_place and (bool(OPS[current.op].elementwise) or is_flag(current))
             if operand in kept or operand.op == "input":
                 found[operand] = found.get(operand, True) and same
             else:
@@ -154,17 +164,17 @@ def computed_by(region: Region, kept: set[Node]) -> set[Node]:
 
 
 def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
-    """The first region that a map can join, else a new one."""
-    first = 0
+    """The first region that a map or a flag can join, else a new one."""
+    first, domain = 0, node.operands[0].shape if is_flag(node) else node.shape
     for source, same_place in reads(node, kept):
         if source in home:
             first = max(first, home[source] if same_place else home[source] + 1)
     for number in range(first, len(regions)):
         region = regions[number]
-        if region.kind in ("map", "contract") and region.domain == node.shape:
+        if region.kind in ("map", "contract") and region.domain == domain:
             region.members.append(node)
             return number
-    regions.append(Region("map", node.shape, None, [node]))
+    regions.append(Region("map", domain, None, [node]))
     return len(regions) - 1
 
 
@@ -183,4 +193,4 @@ def _drop_unread(graph: Graph, regions: list[Region], kept: set[Node]) -> None:
             (node,) = node.operands
             read_elsewhere.add(node)
     for region in regions:
-        region.stored = [n for n in region.members if n in read_elsewhere]
+        region.stored = [n for n in region.members if n in read_elsewhere or is_flag(n)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chainrule.graph import OPS, Node
 from chainrule.graph.ops import split_spec
-from chainrule.native.regions import Region, reads
+from chainrule.native.regions import Region, is_flag, reads
 
 # Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
 _MULTIPLY_ADD = 0.02
@@ -75,7 +75,8 @@ def schedule(regions: Sequence[Region], kept: set[Node]) -> list[Scheduled]:
     found: list[Scheduled] = []
     for region in regions:
         shared = _can_share(region) and cost(region) >= SHARED_FROM
-        phase = 0
+        # Flags are taken down at the beginning of the program: they are raised after a barrier.
+        phase = int(any(is_flag(n) for n in region.members))
         for node in region.members:
             for source, _ in reads(node, kept):
                 before = home.get(source)

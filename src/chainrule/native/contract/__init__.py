@@ -3,7 +3,7 @@
 Receives: a region that a contraction leads, and how many threads will share it. Returns: its
 kernel's code. Next: `program` calls the kernel.
 
-`plan` chooses the letters' loops and the blocks, `packing` copies one operand into the order in
+`plans` chooses the letters' loops and the blocks, `packing` copies one operand into the order in
 which it is read, `tile` is the micro-kernel, `finish` what is elementwise behind it, and `emit`
 puts them together.
 """
@@ -11,6 +11,6 @@ puts them together.
 from __future__ import annotations
 
 from chainrule.native.contract.emit import emit_contract
-from chainrule.native.contract.plan import Plan, plan
+from chainrule.native.contract.plans import Plan, plan
 
 __all__ = ["Plan", "emit_contract", "plan"]

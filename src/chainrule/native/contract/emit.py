@@ -12,13 +12,13 @@ from chainrule.graph import OPS, Node
 from chainrule.graph.types import short_name
 from chainrule.native.contract.finish import finish, finish_rows
 from chainrule.native.contract.packing import pack
-from chainrule.native.contract.plan import Plan
+from chainrule.native.contract.plans import Plan
 from chainrule.native.contract.strong import StrongZeros, is_strong, not_finite
 from chainrule.native.contract.tile import Columns, Index, Panel, accumulate
 from chainrule.native.elementwise import is_nan
 from chainrule.native.ir import Value, index, literal
 from chainrule.native.places import Coordinate, offset_of, plus, row_major, scaled
-from chainrule.native.regions import Region, reads
+from chainrule.native.regions import Region, is_flag, reads
 from chainrule.native.writer import Writer
 
 _NEAR = 128 * 1024  # bytes; what is smaller is in cache from the last step
@@ -189,7 +189,7 @@ class _Contraction:
     def _behind(self) -> dict[Node, bool]:
         """What the elementwise work reads and writes at the place of each sum, and whether it is
         written; nothing where all of it stays in the nearest cache anyway."""
-        found = dict.fromkeys(self.region.stored, True)
+        found = {n: True for n in self.region.stored if not is_flag(n)}
         for member in self.region.members:
             for source, same_place in reads(member, self.w.memory):
                 is_here = same_place and source.shape == self.region.domain

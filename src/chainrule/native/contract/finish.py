@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chainrule.native.contract.plan import Plan
+from chainrule.native.contract.plans import Plan
 from chainrule.native.contract.tile import Columns, Index
 from chainrule.native.ir import Value, index
-from chainrule.native.maps import computed
+from chainrule.native.maps import put_members
 from chainrule.native.places import Coordinate, Place, offset_of, plus, row_major, scaled
 from chainrule.native.regions import Region
 from chainrule.native.writer import Writer
@@ -54,7 +54,4 @@ def finish(w: Writer, region: Region, p: Plan, at: Index, x: Value, mask: Value 
     place: Place = tuple(coordinates.get(c, Coordinate(index(0))) for c in p.result)
     w.enter(place, x.lanes, mask)
     w.known[node] = x
-    for member in region.members:
-        value = x if member is node else computed(w, member, place)
-        if member in region.stored:
-            w.write(member, value, offset_of(fn, place, row_major(member.shape)))
+    put_members(w, region, place, offset_of(fn, place, row_major(node.shape)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chainrule.native.contract.plan import Plan
+from chainrule.native.contract.plans import Plan
 from chainrule.native.contract.tile import (
     Columns,
     Index,

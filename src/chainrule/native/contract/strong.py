@@ -3,7 +3,7 @@ is a factor of."""
 
 from __future__ import annotations
 
-from chainrule.native.contract.plan import Plan
+from chainrule.native.contract.plans import Plan
 from chainrule.native.contract.tile import Index, multiply_add, offset, summed_loops
 from chainrule.native.ir import Function, Value, index, literal
 from chainrule.native.places import Coordinate, plus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chainrule.native.contract.plan import Operand, Plan
+from chainrule.native.contract.plans import Operand, Plan
 from chainrule.native.ir import Function, Value, index
 from chainrule.native.places import Coordinate, plus, scaled
 from chainrule.native.writer import Writer, tail_mask

@@ -26,7 +26,7 @@ _STORE = 3  # finishing one vector of results
 _TURN = 8  # packing one vector that lies across memory
 _COPY = 3  # packing one vector that lies along memory
 
-_BORDER = 200  # a row of results that two threads write: each fetches lines that the other owns
+_BORDER = 10  # a row of results that two threads write: each fetches lines that the other owns
 
 _PAGE = 4096  # bytes after which lines meet in the same set of the first-level cache
 _WAYS = 6  # lines of one set that the rows may have; the others are for the columns

@@ -1,0 +1,80 @@
+"""Where each value lies: slots of the caller's arrays, and offsets into one arena for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chainrule.graph import Graph, Node
+from chainrule.native.indices import unsure
+from chainrule.native.regions import is_flag, reads
+from chainrule.native.schedule import Scheduled
+
+ALIGN = 64
+_EVER = 1 << 62
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Argument slots for inputs, outputs and constants, and offsets into the arena."""
+
+    slots: dict[Node, int]
+    arena: dict[Node, int]
+    arena_size: int
+    scratch: int  # the offset of room for sorting
+    notes: int  # the offset of the words for indices out of range
+    clock: int  # the offset of the words for the time of each call, where it is taken
+
+
+def plan_memory(
+    graph: Graph, scheduled: Sequence[Scheduled], kept: set[Node], clocks: int = 0
+) -> Layout:
+    """Offsets by lifetime: a value's room is free again after the last phase that reads it."""
+    slots = {n: i for i, n in enumerate(graph.inputs)}
+    for node in [*dict.fromkeys(graph.outputs), *sorted(kept, key=lambda n: n.serial)]:
+        if node not in slots and (node in graph.outputs or node.op == "constant"):
+            slots[node] = len(slots)
+    last: dict[Node, int] = {}
+    for entry in scheduled:
+        for node in entry.region.stored:
+            last[node] = max(last.get(node, 0), _EVER if is_flag(node) else entry.phase)
+        for node in entry.region.members:
+            for source, _ in reads(node, kept):
+                last[source] = max(last.get(source, 0), entry.phase)
+    room = _Room()
+    # Flags are taken down before anything runs: their room was nobody's before.
+    stored = [(n, entry.phase) for entry in scheduled for n in entry.region.stored]
+    stored.sort(key=lambda pair: not is_flag(pair[0]))
+    arena = {
+        node: room.take(node.type.size * node.type.dtype.itemsize, phase, last[node])
+        for node, phase in stored
+        if node not in slots
+    }
+    leads = [entry.region.lead for entry in scheduled if entry.region.kind == "argsort"]
+    sorted_axes = [lead.shape[lead["axis"]] for lead in leads if lead is not None]
+    scratch = room.size
+    notes = scratch + 8 * max(sorted_axes, default=0)
+    clock = notes + 8 * len(unsure(graph))
+    return Layout(slots, arena, clock + 8 * clocks + ALIGN, scratch, notes, clock)
+
+
+class _Room:
+    """Memory that is handed out and comes back."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._free: list[tuple[int, int, int]] = []  # (busy until, offset, size)
+
+    def take(self, size: int, phase: int, last: int) -> int:
+        """An offset that nobody else has between two phases."""
+        need = -(-size // ALIGN) * ALIGN + ALIGN
+        spot = next((b for b in self._free if b[0] < phase and b[2] >= need), None)
+        if spot is None:
+            spot = (-1, self.size, need)
+            self.size += need
+        else:
+            self._free.remove(spot)
+            if spot[2] > need:
+                self._free.append((spot[0], spot[1] + need, spot[2] - need))
+        self._free.append((last, spot[1], need))
+        return spot[1]
