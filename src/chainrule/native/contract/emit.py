@@ -196,7 +196,7 @@ class _Contraction:
                 if is_here and source in self.w.pointers:
                     found.setdefault(source, False)
         total = sum(n.type.size * n.type.dtype.itemsize for n in found)
-        return found if total > _NEAR else {}
+        return found if total > _NEAR and not self.p.scattered else {}
 
     def _mend_if(self, odd: Value, at: Index, rows: Value, columns: Columns) -> None:
         """Takes the sums that were put down again where a lane of `odd` is NaN."""

@@ -23,6 +23,7 @@ _STREAM = 0.05  # each further row that is read at once
 _CROWDED = 0.3  # of a step: each row more than the ways of a cache that meet in one set of it
 _TILE = 14  # beginning and ending a tile
 _STORE = 3  # finishing one vector of results
+_SCATTER = 4  # finishing one number of a vector that lies across the results
 _TURN = 8  # packing one vector that lies across memory
 _COPY = 3  # packing one vector that lies along memory
 
@@ -75,6 +76,7 @@ class Plan:
     shared: str  # what threads share out: "outer", "columns", "rows", or "" for nothing
     packed: bool  # whether the right operand is copied panel by panel
     depth: int  # how far the first summed letter runs before the next tile's turn; 0: to its end
+    scattered: bool  # whether the columns of the tiles lie across the result's memory
 
     @property
     def block(self) -> int:
@@ -93,38 +95,100 @@ class Plan:
 
 
 def plan(node: Node, memory: set[Node], lanes: int, registers: int, team: int) -> Plan:
-    """The loops of a contraction for `team` threads. Axes of size 1 are no loops."""
+    """The loops of a contraction for `team` threads. Axes of size 1 are no loops.
+
+    Vectors run along the last axis of the result; where that is short, they may run along the
+    longest axis of the other operand instead, and are scattered at the end.
+    """
     left_letters, right_letters, result = split_spec(node["spec"])
     x, y = node.operands
     marks = strong_marks(node["spec"]) if node.type.is_float else ("", "")
+    operands = (
+        _operand(x, left_letters, memory, bool(marks[0])),
+        _operand(y, right_letters, memory, bool(marks[1])),
+    )
     sizes = dict(zip(left_letters + right_letters, x.shape + y.shape, strict=True))
-    left = _operand(x, left_letters, memory, bool(marks[0]))
-    right = _operand(y, right_letters, memory, bool(marks[1]))
     long = [c for c in result if sizes[c] != 1]
-    column = long[-1] if long else ""
-    if column and column not in right.strides:
-        left, right = right, left
-    rows = [c for c in long[:-1] if c in left.strides and c not in right.strides]
-    row = max(rows, key=lambda c: sizes[c]) if rows else ""
-    summed = tuple(c for c in left_letters if c not in result and sizes[c] != 1)
-    # The innermost summed letter should run along memory on the side that is read most.
-    summed = tuple(sorted(summed, key=lambda c: -abs(right.strides[c])))
-    outer = tuple(c for c in long if c not in (row, column))
+    summed = [c for c in left_letters if c not in result and sizes[c] != 1]
+    itemsize = node.type.dtype.itemsize
+    first = _Roles.of(operands, long, summed, sizes, itemsize, long[-1] if long else "")
+    found = [_chosen(first, lanes, registers, team, result)]
+    if first.row and sizes[first.column] < lanes:
+        turned = _Roles.of(operands, long, summed, sizes, itemsize, first.row)
+        found.append(_chosen(turned, lanes, registers, team, result))
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which letter is what, before tiles are chosen."""
+
+    row: str
+    column: str
+    outer: tuple[str, ...]
+    summed: tuple[str, ...]
+    sizes: dict[str, int]
+    left: Operand
+    right: Operand
+    itemsize: int
+    scattered: bool
+
+    @staticmethod
+    def of(
+        operands: tuple[Operand, Operand],
+        long: Sequence[str],
+        summed: Sequence[str],
+        sizes: dict[str, int],
+        itemsize: int,
+        column: str,
+    ) -> _Roles:
+        left, right = operands
+        if column and column not in right.strides:
+            left, right = right, left
+        others = [c for c in long if c != column]
+        rows = [c for c in others if c in left.strides and c not in right.strides]
+        row = max(rows, key=lambda c: sizes[c]) if rows else ""
+        # The innermost summed letter should run along memory on the side that is read most.
+        order = tuple(sorted(summed, key=lambda c: -abs(right.strides[c])))
+        outer = tuple(c for c in others if c != row)
+        scattered = bool(column) and column != long[-1]
+        return _Roles(row, column, outer, order, sizes, left, right, itemsize, scattered)
+
+    def product(self, letters: Sequence[str]) -> int:
+        return math.prod(self.sizes[c] for c in letters)
+
+
+def _chosen(
+    roles: _Roles, lanes: int, registers: int, team: int, result: str
+) -> tuple[Plan, float]:
+    """The best plan for these roles, and its time."""
     shape = _Shape(
-        sizes.get(row, 1),
-        sizes.get(column, 1),
-        math.prod(sizes[c] for c in outer),
-        math.prod(sizes[c] for c in summed),
-        node.type.dtype.itemsize,
-        abs(left.strides.get(row, 0)) * node.type.dtype.itemsize,
+        roles.sizes.get(roles.row, 1),
+        roles.sizes.get(roles.column, 1),
+        roles.product(roles.outer),
+        roles.product(roles.summed),
+        roles.itemsize,
+        abs(roles.left.strides.get(roles.row, 0)) * roles.itemsize,
+        _SCATTER * lanes if roles.scattered else _STORE,
     )
-    packing = _packing(right, column, summed, shape)
-    tiles, shared = _best(shape, lanes if column else 1, registers, team, packing)
-    depth = _depth(shape, tiles, summed, sizes)
-    packed = packing > 0
-    return Plan(
-        row, column, outer, summed, sizes, left, right, result, tiles, shared, packed, depth
+    packing = _packing(roles.right, roles.column, roles.summed, shape)
+    tiles, shared, cost = _best(shape, lanes if roles.column else 1, registers, team, packing)
+    chosen = Plan(
+        roles.row,
+        roles.column,
+        roles.outer,
+        roles.summed,
+        roles.sizes,
+        roles.left,
+        roles.right,
+        result,
+        tiles,
+        shared,
+        packing > 0,
+        _depth(shape, tiles, roles.summed, roles.sizes),
+        roles.scattered,
     )
+    return chosen, cost
 
 
 def _operand(node: Node, letters: str, memory: set[Node], strong: bool) -> Operand:
@@ -140,6 +204,7 @@ class _Shape:
     steps: int
     itemsize: int
     apart: int  # bytes between two rows of the left operand
+    store: float  # cycles for finishing one vector of results
 
 
 def _packing(right: Operand, column: str, summed: Sequence[str], shape: _Shape) -> float:
@@ -170,8 +235,8 @@ def _depth(shape: _Shape, tiles: Tiles, summed: Sequence[str], sizes: dict[str, 
 
 def _best(
     shape: _Shape, lanes: int, registers: int, team: int, packing: float
-) -> tuple[Tiles, str]:
-    """The tiles and the share with the shortest time of the slowest thread."""
+) -> tuple[Tiles, str, float]:
+    """The tiles and the share with the shortest time of the slowest thread, and that time."""
     best, best_cost = (Tiles(1, 1, lanes), ""), math.inf
     for vectors in (1, 2, 3, 4):
         if vectors > 1 and (vectors - 1) * lanes >= shape.columns:
@@ -183,7 +248,7 @@ def _best(
             for shared, cost in _costs(shape, tiles, team, packing):
                 if cost < best_cost:
                     best, best_cost = (tiles, shared), cost
-    return best
+    return *best, best_cost
 
 
 def _costs(shape: _Shape, tiles: Tiles, team: int, packing: float) -> Iterator[tuple[str, float]]:
@@ -219,7 +284,7 @@ def _tile_time(rows: int, vectors: int, shape: _Shape) -> float:
     if shape.apart:
         meeting = rows * math.gcd(shape.apart, _PAGE) / _PAGE
         each *= 1 + _CROWDED * max(0.0, meeting - _WAYS)
-    return shape.steps * each + _TILE + _STORE * rows * vectors
+    return shape.steps * each + _TILE + shape.store * rows * vectors
 
 
 def _slowest(full: int, cost: float, rest: bool, last: float, team: int) -> float:
