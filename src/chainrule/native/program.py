@@ -26,7 +26,7 @@ from chainrule.native import (
 from chainrule.native.indices import tell, unsure
 from chainrule.native.ir import SIZES, Function, index
 from chainrule.native.regions import Region, buffers, computed_by, fuse, reads
-from chainrule.native.schedule import Scheduled, schedule, worth_threads
+from chainrule.native.schedule import Scheduled, schedule, useful_threads
 from chainrule.native.threads import ENTRY
 from chainrule.native.writer import Writer
 
@@ -109,16 +109,19 @@ class NativeProgram:
     """A graph as machine code.
 
     `drivers` are further functions of the module, as text: they may call `@program(ptr table)`,
-    and what they declare is theirs to say.
+    and what they declare is theirs to say. `threads` is the most that a call may use.
     """
 
-    def __init__(self, graph: Graph, drivers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, graph: Graph, drivers: Sequence[str] = (), threads: int | None = None
+    ) -> None:
         self.graph = graph
         self.memory = buffers(graph)
         self._unsure = unsure(graph)
         self.regions = fuse(graph)
         self.scheduled = schedule(self.regions, self.memory)
-        self.wants_threads = worth_threads(self.scheduled)
+        self.useful_threads = useful_threads(self.scheduled)
+        self._most_threads = threads
         self.layout = plan_memory(graph, self.scheduled, self.memory)
         self.text = self._module(drivers)
         self.code = target.Code(target.compile_module(self.text))
@@ -177,7 +180,8 @@ class NativeProgram:
             elif node not in made:
                 made[node] = np.empty(node.shape, node.type.dtype)
                 pointers[slots[node]] = made[node].ctypes.data
-        threads.run(self._entry, pointers.ctypes.data, self.wants_threads)
+        team = threads.team_size(self.useful_threads, self._most_threads)
+        threads.run(self._entry, pointers.ctypes.data, team)
         return [made[n] for n in self.graph.outputs]
 
     # --- emission ---------------------------------------------------------------------------

@@ -59,7 +59,8 @@ class StepLoop:
     the step's number (u32). Its outputs are the next carry, then scalars; `finite` is which of
     those says whether the step may be taken. With `whole` every step takes all rows of the sources,
     which are then read where they are. Several loops of one run (for batches of several sizes)
-    share their `buffers`. `team` is the number of threads; None lets the amount of work decide.
+    share their `buffers`. `team` is the number of threads; None lets the amount of work decide, up
+    to `most_threads`.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class StepLoop:
         *,
         whole: bool = False,
         team: int | None = None,
+        most_threads: int | None = None,
     ) -> None:
         graph = _distinct(graph)
-        self._threads = team
+        self._team, self._most_threads = team, most_threads
         self._count = count = len(buffers.sets[0])
         self._finite = finite
         self._whole = whole
@@ -119,7 +121,8 @@ class StepLoop:
             ],
             np.uint64,
         )
-        threads.run(self._entry, job.ctypes.data, self._program.wants_threads, self._threads)
+        team = self._team or threads.team_size(self._program.useful_threads, self._most_threads)
+        threads.run(self._entry, job.ctypes.data, team)
         self._program.check(self._arena)
         done = int(job[_DONE])
         buffers.now = (buffers.now + done) % 2

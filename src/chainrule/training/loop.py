@@ -72,9 +72,9 @@ class Loop:
     best: Best | None = None
 
     def __post_init__(self) -> None:
-        backend, rows = self.settings.backend, len(self.train_rows)
-        self._step = step_of(self.layout, self.objective, self.optimizer, backend)
-        self._predict = Predictor(self.layout.net, backend)
+        rows, how = len(self.train_rows), (self.settings.backend, self.settings.threads)
+        self._step = step_of(self.layout, self.objective, self.optimizer, *how)
+        self._predict = Predictor(self.layout.net, *how)
         self._key = key_of(self.settings.seed)
         self._count = self.settings.steps_per_epoch(rows)
         self._size = self.settings.rows_per_step(rows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.config import check_backend
+from chainrule.backends import backend_for
 from chainrule.training.full_batch import FullBatchStep
 from chainrule.training.step import Carry, StepBuilder
 
@@ -41,8 +41,7 @@ class Stepping:
         self.builder = builder
         self.sources = sources
         self._key = key
-        is_one_program = isinstance(builder, StepBuilder)
-        self.native = is_one_program and check_backend(builder.backend) == "native"
+        self.native = isinstance(builder, StepBuilder) and backend_for(builder.backend) == "native"
         self._loops: dict[int, _Timed] = {}
         self._buffers: object = None
 
@@ -85,7 +84,13 @@ class Stepping:
             names = [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
             whole = size == len(self.sources[0]) and bool((rows[0] == np.arange(size)).all())
             loop = StepLoop(
-                graph, self._buffers, self.sources, names.index("finite"), self._key, whole=whole
+                graph,
+                self._buffers,
+                self.sources,
+                names.index("finite"),
+                self._key,
+                whole=whole,
+                most_threads=self.builder.threads,
             )
             self._loops[size] = _Timed(loop, names.index("loss"), names.index("score"))
         timed = self._loops[size]
