@@ -22,7 +22,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 _BASE = {"errors", "config"}
 _GRAPH = _BASE | {"random_bits", "graph"}
 _STAGES = _GRAPH | {"reference", "tracing", "backward", "rewrite"}
-_TRAINING = _STAGES | {"runtime", "pipeline", "nn", "optim", "data", "store", "observe", "training"}
+_TRAINING = _STAGES | {
+    "runtime",
+    "backends",
+    "pipeline",
+    "nn",
+    "optim",
+    "data",
+    "store",
+    "observe",
+    "training",
+}
 _PUBLIC = _TRAINING | {"checking", "jacobians", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -36,7 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rewrite": _BASE | {"graph", "reference"},  # constants are folded by what defines the ops
     "native": _GRAPH | {"store"},  # compiled code is kept in files
     "runtime": _GRAPH | {"native"},
-    "pipeline": _STAGES | {"native"},
+    "backends": _GRAPH | {"reference", "native"},
+    "pipeline": _STAGES | {"backends"},
     "checking": _BASE | {"tracing", "pipeline"},
     "jacobians": _BASE | {"tracing", "backward", "pipeline"},
     "nn": _GRAPH | {"reference", "tracing", "pipeline", "store"},

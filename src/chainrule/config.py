@@ -5,12 +5,14 @@ A switch is an environment variable, read once when chainrule is imported.
 
 from __future__ import annotations
 
+import operator
 import os
+import re
 
-from chainrule.errors import unknown
+from chainrule.errors import UsageError, unknown
 
 VERSION = "0.1.0"
-BACKENDS = ("reference", "native")
+BACKENDS = ("native", "reference")
 
 # CHAINRULE_BACKEND: what runs programs where the code does not say.
 BACKEND: str = os.environ.get("CHAINRULE_BACKEND") or BACKENDS[0]
@@ -22,8 +24,10 @@ VERIFY: bool = os.environ.get("CHAINRULE_VERIFY", "0") == "1"
 # it to itself.
 COMMAND: str = os.environ.get("CHAINRULE_COMMAND") or "chainrule"
 
-# CHAINRULE_THREADS: how many threads a program may use; 0, the default, is one for each core.
-THREADS: int = int(os.environ.get("CHAINRULE_THREADS", "0") or 0)
+# CHAINRULE_THREADS: how many threads a program may use where the code does not say; unset, one for
+# each core.
+THREADS: str = os.environ.get("CHAINRULE_THREADS", "")
+MOST_THREADS = 512  # more than any machine of one board has cores
 
 # CHAINRULE_CACHE: the folder for compiled code; "off" keeps none. Unset: the user's cache folder.
 CACHE: str = os.environ.get("CHAINRULE_CACHE", "")
@@ -32,8 +36,31 @@ CACHE_BYTES = 256 * 2**20  # about 3,000 training steps of small networks
 
 def check_backend(name: str | None) -> str:
     """The backend to use; None chooses the default. UsageError for one that does not exist."""
-    if name is None:
-        return BACKEND
-    if name not in BACKENDS:
-        raise unknown("backend", name, BACKENDS)
-    return name
+    chosen = BACKEND if name is None else name
+    if chosen not in BACKENDS:
+        kind = "backend" if name is not None else "backend in CHAINRULE_BACKEND:"
+        raise unknown(kind, chosen, BACKENDS)
+    return chosen
+
+
+def check_threads(threads: int | None) -> int | None:
+    """The most threads to use; None where neither the code nor the switch says. UsageError for
+    what is no such number."""
+    if threads is None:
+        if not THREADS:
+            return None
+        if not re.fullmatch(r"\d{1,9}", THREADS) or not 1 <= int(THREADS) <= MOST_THREADS:
+            raise _bad_threads(f"the switch CHAINRULE_THREADS is {THREADS!r}", "leave it unset")
+        return int(THREADS)
+    try:
+        number = 0 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= MOST_THREADS:
+        raise _bad_threads(f"threads is {threads!r}", "use None")
+    return number
+
+
+def _bad_threads(what: str, otherwise: str) -> UsageError:
+    do = f"use a whole number from 1 to {MOST_THREADS}, or {otherwise} for one thread a core"
+    return UsageError(what, do=do)

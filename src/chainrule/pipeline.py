@@ -1,6 +1,6 @@
 """Every stage in order: the one place that knows the way from NumPy code to running programs.
 
-    NumPy code -> tracing -> Graph -> backward -> Graph -> rewrite -> Graph -> reference -> arrays
+    NumPy code -> tracing -> Graph -> backward -> Graph -> rewrite -> Graph -> backends -> arrays
 
 The public functions `trace`, `grad`, `value_and_grad`, `hvp` and `compile` are thin over it.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import config, tracing
+from chainrule.backends import Runner, runner
 from chainrule.backward import gradients
 from chainrule.errors import ShapeError, TraceError, UsageError
 from chainrule.graph import Graph, Node, ancestors, verify
@@ -64,32 +65,24 @@ def stages(function: Function, *args: Any) -> dict[str, Graph]:
 class Program:
     """A rewritten graph, ready to run on a backend."""
 
-    def __init__(self, graph: Graph, backend: str | None = None) -> None:
-        self.backend = config.check_backend(backend)
+    def __init__(
+        self, graph: Graph, backend: str | None = None, threads: int | None = None
+    ) -> None:
+        self._backend = config.check_backend(backend)
+        self._threads = config.check_threads(threads)
         self.graph = verify(rewrite(graph)) if config.VERIFY else rewrite(graph)
         checks = _index_checks(self.graph)
         self._check = Interpreter(checks) if checks.outputs else None
+        self._run: Runner | None = None  # made when first needed: a graph may be run in other ways
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for these inputs, in the graph's order; new arrays that the caller owns."""
         if self._check is not None:
             self._check(arrays)
         taken = {id(a) for a in arrays}
+        if self._run is None:
+            self._run = runner(self.graph, self._backend, self._threads)
         return [_owned(output, taken) for output in self._run(arrays)]
-
-    @functools.cached_property
-    def _run(self) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-        """Compiled when first needed: a graph may also be run in other ways."""
-        return _on_backend(self.graph, self.backend)
-
-
-def _on_backend(graph: Graph, backend: str) -> Callable[..., list[np.ndarray]]:
-    """The graph, made ready by a backend."""
-    if backend == "reference":
-        return Interpreter(graph)
-    from chainrule.native.program import NativeProgram  # brings LLVM, which is slow to import
-
-    return NativeProgram(graph)
 
 
 def _owned(output: np.ndarray, taken: set[int]) -> np.ndarray:
@@ -130,30 +123,45 @@ def _cheap_read(node: Node, index: Node) -> Node:
 # --- running transformed functions ----------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _How:
+    """On what a program runs."""
+
+    backend: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        config.check_backend(self.backend)
+        config.check_threads(self.threads)
+
+
 @dataclass
 class _Compiled:
     program: Program
     capture: tracing.Capture
 
 
-def compile(function: Function, *, backend: str | None = None) -> Function:
+def compile(
+    function: Function, *, backend: str | None = None, threads: int | None = None
+) -> Function:
     """The same function, traced once for each set of shapes and then run as one program.
 
     Arguments and results may be trees of arrays. Integers, booleans, strings and functions among
     the arguments, and all that the function closes over, are constants of the program; when they
-    change, it is traced again. Raises what tracing raises.
+    change, it is traced again. `threads` is the most that a call may use (None: one for each core);
+    small programs use fewer, and no number changes a bit. Raises what tracing raises.
     """
-    return _compiled(function, function, backend, ("compile", backend))
+    how = _How(backend, threads)
+    return _compiled(function, function, how, ("compile", how))
 
 
 def _compiled(
-    function: Function, source: Function, backend: str | None, transformation: tuple[Any, ...]
+    function: Function, source: Function, how: _How, transformation: tuple[Any, ...]
 ) -> Function:
     """`function`, a transformation of the user's `source`, as a program that is made when needed.
 
     The transformation's name and settings tell it from others of the same source.
     """
-    config.check_backend(backend)
     cache: OrderedDict[Any, _Compiled] = OrderedDict()
 
     @functools.wraps(source)
@@ -167,7 +175,8 @@ def _compiled(
         if entry is None:
             names = names_of(source, len(args), kwargs)
             captured = tracing.capture(call, positional, name=name_of(source), names=names)
-            entry = _Compiled(Program(captured.graph, backend), captured)
+            program = Program(captured.graph, how.backend, how.threads)
+            entry = _Compiled(program, captured)
             if key is not None:
                 cache[key] = entry
                 if len(cache) > CACHED_PROGRAMS:
@@ -183,15 +192,19 @@ def _compiled(
 
 
 def grad(
-    function: Function, argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+    function: Function,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    threads: int | None = None,
 ) -> Function:
     """The gradient of a scalar function: a tree of the shape of the argument at `argnums`.
 
     With several `argnums` a tuple of trees. With `has_aux` the function returns (value, extra), and
-    the result is (gradient, extra). Raises NoDerivativeError where the gradient would be zero
-    everywhere it exists, UsageError when the value is not one number.
+    the result is (gradient, extra). `threads` is as in `compile`. Raises NoDerivativeError where
+    the gradient would be zero everywhere it exists, UsageError when the value is not one number.
     """
-    both = value_and_grad(function, argnums, has_aux=has_aux)
+    both = value_and_grad(function, argnums, has_aux=has_aux, threads=threads)
 
     @functools.wraps(function)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -202,7 +215,11 @@ def grad(
 
 
 def value_and_grad(
-    function: Function, argnums: int | Sequence[int] = 0, *, has_aux: bool = False
+    function: Function,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    threads: int | None = None,
 ) -> Function:
     """Like `grad`, but returns (value, gradient), or ((value, extra), gradient) with `has_aux`."""
 
@@ -212,7 +229,8 @@ def value_and_grad(
         return _value_and_grad(call, function, positional, names, argnums, has_aux)
 
     selected = argnums if isinstance(argnums, int) else tuple(argnums)
-    return _compiled(differentiated, function, None, ("value_and_grad", selected, has_aux))
+    how = _How(None, threads)
+    return _compiled(differentiated, function, how, ("value_and_grad", selected, has_aux, how))
 
 
 def _value_and_grad(

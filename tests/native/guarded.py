@@ -65,7 +65,7 @@ def run(seed: int, at_end: bool) -> None:
     }
     for node, array in made.items():
         table[program.layout.slots[node]] = array.ctypes.data
-    threads.run(program._entry, table.ctypes.data, several=False)
+    threads.run(program._entry, table.ctypes.data)
     for node, want in zip(graph.outputs, Interpreter(graph)(inputs), strict=True):
         if node in made:
             assert_same(made[node], want, zeros=False)

@@ -21,7 +21,7 @@ import chainrule as cr
 from chainrule import optim
 from chainrule.errors import DamagedFileError, FileError, UsageError
 from chainrule.observe.events import EpochEnded, Event, RunEnded, RunStarted, Saved, StepMeasured
-from chainrule.training import loop
+from chainrule.training import loop, stepping
 from chainrule.training.rundir import RunDirectory
 
 SHORT: dict[str, Any] = {"rows": 200, "epochs": 6, "measure_every": 1}
@@ -350,6 +350,7 @@ def test_checkpoints_are_as_far_apart_as_asked_for(
 ) -> None:
     """Between two steps as well as between two epochs, and always at the end."""
     monkeypatch.setattr(loop, "TOLD_EVERY", 0.0)
+    monkeypatch.setattr(stepping, "MOMENT", 0.0)
     often, seldom = Events(), Events()
     train(tmp_path / "often", watchers=[often], rows=50, epochs=4, save_every=0)
     train(tmp_path / "seldom", watchers=[seldom], rows=50, epochs=4, save_every=1e6)
@@ -384,7 +385,7 @@ def test_a_resumed_run_stays_on_its_backend_unless_told(
             train(place, backend="native", watchers=[at_step(step, fail)], **SHORT)
         assert_same_bits(train(place, resume=True, **SHORT).net, native.net)
     with pytest.raises(Stop):
-        train(tmp_path / "run", watchers=[at_step(7, fail)], **SHORT)
+        train(tmp_path / "run", backend="reference", watchers=[at_step(7, fail)], **SHORT)
     capsys.readouterr()
     train(tmp_path / "run", backend="native", resume=True, **SHORT)
     assert "started on the reference backend: on the native one" in capsys.readouterr().err

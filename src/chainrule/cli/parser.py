@@ -216,7 +216,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     add("--activation", metavar="NAME", help="relu, tanh, sigmoid, gelu, ...")
     rate = number("a share below 1, such as 0.2", 0, 1, low_counts=True)
     add("--dropout", metavar="RATE", type=rate, help="share of each hidden layer to leave out")
-    add = parser.add_argument_group("training").add_argument
+    group = parser.add_argument_group("training")
+    add = group.add_argument
     add("--loss", metavar="NAME", help="the error to minimise (the one that fits the task)")
     add("--optimizer", metavar="NAME", help="adam, adamw, sgd, rmsprop, rprop, ... (adam)")
     rate = number("a finite number above 0", 0, math.inf)
@@ -237,6 +238,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     seed = whole(0, LARGEST_SEED)
     add("--seed", metavar="N", type=seed, help="the same seed gives the same bits (0)")
     add("--backend", metavar="NAME", help=_backends())
+    _threads(group)
     add = parser.add_argument_group("keeping and showing").add_argument
     add("--run-dir", metavar="DIR", help="where the run is kept (runs/NAME-NNN)")
     seconds = number("a number of seconds, 0 or more", 0, math.inf, low_counts=True)
@@ -262,6 +264,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("table", metavar="TABLE", help=f"the rows to predict: {_TABLES}")
     parser.add_argument("--output", metavar="FILE", help="write the CSV here instead of to stdout")
+    _threads(parser)
     called = config.COMMAND
     parser.epilog = _examples(
         f"{called} predict runs/houses-001 new.csv --output prices.csv",
@@ -295,6 +298,11 @@ def _report(parser: argparse.ArgumentParser) -> None:
         f"{config.COMMAND} report runs/digits-001 --output digits.html",
         "the page about a run, in a file that needs nothing else",
     )
+
+
+def _threads(parser: argparse._ActionsContainer) -> None:
+    many = whole(1, config.MOST_THREADS)
+    parser.add_argument("--threads", metavar="N", type=many, help="most threads to use (all cores)")
 
 
 def _backends() -> str:

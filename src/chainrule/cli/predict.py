@@ -28,7 +28,7 @@ def run_predict(arguments: Arguments) -> int:
     run = load_run(arguments.run)
     table = read_table(arguments.table)
     notes: list[str] = []
-    columns = _predictions(run, table, notes)
+    columns = _predictions(run, table, notes, arguments.threads)
     for note in notes:
         say(f"chainrule: {note}")
     if output is not None:
@@ -54,11 +54,11 @@ def _to_stdout(text: str) -> None:
     stream.buffer.flush()
 
 
-def _predictions(run: Run, table: Table, notes: list[str]) -> dict[str, Any]:
+def _predictions(run: Run, table: Table, notes: list[str], threads: int | None) -> dict[str, Any]:
     """The columns to write."""
     if run.encoder is not None:
-        return dict(run.encoder.decode(run.outputs(table, notes)))
-    outputs = run.outputs(_matrix(table, run.config["dataset"]))
+        return dict(run.encoder.decode(run.outputs(table, notes, threads=threads)))
+    outputs = run.outputs(_matrix(table, run.config["dataset"]), threads=threads)
     if run.task == "regression":
         width = outputs.shape[1]
         names = ["prediction"] if width == 1 else [f"prediction_{i}" for i in range(width)]

@@ -30,7 +30,7 @@ def resume(arguments: Arguments) -> tuple[Run, bool]:
             raise UsageError(
                 f"--{option.replace('_', '-')} was given together with --resume",
                 do="a resumed run keeps its settings; only --epochs, --save-every, "
-                "--measure-every, --backend and --quiet may be given",
+                "--measure-every, --backend, --threads and --quiet may be given",
             )
     directory = RunDirectory(arguments.resume)
     saved = directory.read_config()

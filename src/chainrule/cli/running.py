@@ -19,6 +19,7 @@ from chainrule.training.rundir import RunDirectory
 def train(net: Any, prepared: Prepared, arguments: Arguments, run_dir: str, **options: Any) -> Run:
     """Trains with progress on stderr; the closing words are said by the caller."""
     options |= {"run_dir": run_dir, "backend": arguments.backend, "progress": False}
+    options |= {"threads": arguments.threads}
     try:
         if arguments.quiet or sys.stderr is None:
             return training.train(net, prepared, **options)

@@ -51,6 +51,7 @@ class Module:
         memory: set[Node],
         layout: Layout,
         drivers: Sequence[str],
+        team: int,
         timed: bool,
     ) -> None:
         self._memory = memory
@@ -58,6 +59,7 @@ class Module:
         self._unsure = unsure(graph)
         self._declared: set[str] = set()
         self._functions: dict[str, str] = {}  # text without a name -> name
+        self._team = team
         self._timed = timed
         self._fresh = itertools.count()
         self.calls = [self._call(entry) for entry in scheduled]
@@ -99,7 +101,7 @@ class Module:
     def _emit(self, w: Writer, entry: Scheduled, arguments: Sequence[Argument]) -> None:
         region, lanes = entry.region, lanes_of(entry.region)
         if region.kind == "contract":
-            contract.emit_contract(w, region, contract_plan(entry, self._memory))
+            contract.emit_contract(w, region, contract_plan(entry, self._memory, self._team))
         elif region.kind == "argsort":
             sorting.emit_argsort(w, region, w.fn.parameters[arguments.index("scratch")])
         else:
@@ -181,11 +183,10 @@ def lanes_of(region: Region) -> int:
     return target.vector_bytes() // max(size, 4)
 
 
-def contract_plan(entry: Scheduled, memory: set[Node]) -> contract.Plan:
-    """The loops of a contraction's region."""
+def contract_plan(entry: Scheduled, memory: set[Node], team: int) -> contract.Plan:
+    """The loops of a contraction's region, in a program that `team` threads run."""
     assert entry.region.lead is not None
-    team = threads.count() if entry.shared else 1
-    registers = target.vector_registers()
+    registers, team = target.vector_registers(), team if entry.shared else 1
     return contract.plan(entry.region.lead, memory, lanes_of(entry.region), registers, team)
 
 

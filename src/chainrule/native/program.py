@@ -16,7 +16,7 @@ from chainrule.native.indices import tell, unsure
 from chainrule.native.memory import ALIGN, plan_memory
 from chainrule.native.module import Module
 from chainrule.native.regions import buffers, fuse
-from chainrule.native.schedule import schedule, worth_threads
+from chainrule.native.schedule import schedule, useful_threads
 from chainrule.native.threads import ENTRY
 
 
@@ -33,19 +33,27 @@ class NativeProgram:
     """A graph as machine code.
 
     `drivers` are further functions of the module, as text: they may call `@program(ptr table)`,
-    and what they declare is theirs to say.
+    and what they declare is theirs to say. `threads` is the most that a call may use.
     """
 
-    def __init__(self, graph: Graph, drivers: Sequence[str] = (), *, timed: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        drivers: Sequence[str] = (),
+        threads: int | None = None,
+        *,
+        timed: bool = False,
+    ) -> None:
         self.graph = graph
         self.memory = buffers(graph)
         self._unsure = unsure(graph)
         self.regions = fuse(graph)
         self.scheduled = schedule(self.regions, self.memory)
-        self.wants_threads = worth_threads(self.scheduled)
+        self.useful_threads = useful_threads(self.scheduled)
+        self._most_threads = threads
         clocks = len(self.scheduled) + 1 if timed else 0
         self.layout = plan_memory(graph, self.scheduled, self.memory, clocks)
-        module = Module(graph, self.scheduled, self.memory, self.layout, drivers, timed)
+        module = Module(graph, self.scheduled, self.memory, self.layout, drivers, self.team, timed)
         self.calls, self.text = module.calls, module.text
         self.code = target.Code(target.compile_module(self.text))
         self._entry = self.code.function("program", *ENTRY)
@@ -55,6 +63,11 @@ class NativeProgram:
             if n.op == "constant"
         }
         self._arenas: list[np.ndarray] = []  # those of calls that are over
+
+    @property
+    def team(self) -> int:
+        """How many threads run it."""
+        return threads.team_size(self.useful_threads, self._most_threads)
 
     def arena(self) -> np.ndarray:
         """Memory for what is computed on the way, for one call at a time."""
@@ -108,5 +121,5 @@ class NativeProgram:
             elif node not in made:
                 made[node] = np.empty(node.shape, node.type.dtype)
                 pointers[slots[node]] = made[node].ctypes.data
-        threads.run(self._entry, pointers.ctypes.data, self.wants_threads)
+        threads.run(self._entry, pointers.ctypes.data, self.team)
         return [made[n] for n in self.graph.outputs]

@@ -91,9 +91,10 @@ def schedule(regions: Sequence[Region], kept: set[Node]) -> list[Scheduled]:
     return sorted(found, key=lambda s: s.phase)  # stable: sources stay before their readers
 
 
-def worth_threads(scheduled: Sequence[Scheduled]) -> bool:
-    """Whether a second thread makes the program faster."""
-    return sum(cost(s.region) for s in scheduled if s.shared) >= THREADS_FROM
+def useful_threads(scheduled: Sequence[Scheduled]) -> int:
+    """How many threads make the program faster: each has as much to do as one of the first two."""
+    work = sum(cost(s.region) for s in scheduled if s.shared)
+    return max(1, int(min(2 * work / THREADS_FROM, 2.0**31)))
 
 
 def describe(scheduled: Sequence[Scheduled]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,14 @@ from llvmlite.binding.newpassmanagers import NewPassManager
 
 from chainrule import config
 from chainrule.native import cache
+
+# llvmlite lets one thread at a time into LLVM. A fork waits until none is there: a child that is
+# born in the middle of another thread's compilation would find LLVM locked for ever.
+if hasattr(os, "register_at_fork"):
+    _lock = llvm.ffi.lib._lock
+    os.register_at_fork(
+        before=_lock.__enter__, after_in_parent=_lock.__exit__, after_in_child=_lock.__exit__
+    )
 
 
 @lru_cache(maxsize=1)

@@ -5,18 +5,21 @@ phases. A waiting thread spins for a moment, since the others are usually only m
 and then yields its core: on a busy machine spinning would take the time of the very thread that is
 waited for. Between calls threads sleep.
 
-The number of threads never changes a bit of the results, so a call that finds the helpers busy
-with another call simply runs alone.
+The number of threads never changes a bit of the results, so a call that finds helpers busy with
+other calls takes those that are idle, or runs alone. A fork copies no threads, so a child begins
+without helpers. They are daemons: the process ends without waiting for them.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
+import operator
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -66,99 +69,123 @@ done:
 declare i32 @sched_yield()"""
 
 
-class _Team:
-    """Helper threads of this process, and the one barrier they share with the caller."""
+class _Call:
+    """One call of a program, shared out among a team."""
 
-    def __init__(self, size: int) -> None:
-        self.process = os.getpid()
-        self.size = size
-        self.busy = threading.Lock()
-        raw = np.zeros(128 + 64, np.uint8)
-        self._memory = raw
-        self.barrier = raw.ctypes.data + (-raw.ctypes.data % 64)
-        self._jobs = [queue.SimpleQueue[Any]() for _ in range(size - 1)]
-        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for number, jobs in enumerate(self._jobs, start=1):
-            name = f"chainrule-{number}"
-            threading.Thread(target=self._work, args=(number, jobs), name=name, daemon=True).start()
+    def __init__(self, entry: Callable[..., None], argument: int, size: int, barrier: int) -> None:
+        self.entry, self.argument, self.size, self.barrier = entry, argument, size, barrier
+        self.begun: list[bool] = []
+        self.done: list[int] = []  # the helpers that have done their part
+        self.news: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def _work(self, number: int, jobs: queue.SimpleQueue[Any]) -> None:
-        while (job := jobs.get()) is not None:
-            entry, argument = job
-            entry(argument, number, self.size, self.barrier)
-            self._done.put(None)
+    def help(self, number: int) -> None:
+        """A helper's part."""
+        self.entry(self.argument, number, self.size, self.barrier)
+        self.done.append(number)
+        self.news.put(None)
 
-    def run(self, entry: Callable[..., None], argument: int) -> None:
-        for jobs in self._jobs:
-            jobs.put((entry, argument))
-        try:
-            entry(argument, 0, self.size, self.barrier)
-        finally:
-            self._gather()
-
-    def _gather(self) -> None:
-        """Waits for every helper, also when the wait is interrupted: none may be left running."""
+    def wait(self) -> None:
+        """Returns when no helper is left running, also when the wait is interrupted."""
         interrupted: BaseException | None = None
-        left = len(self._jobs)
-        while left:
+        while len(self.done) < self.size - 1:  # news that an interrupt swallows is not missed
             try:
-                self._done.get()
-                left -= 1
+                self.news.get()
             except KeyboardInterrupt as error:
                 interrupted = error
         if interrupted is not None:
             raise interrupted
 
-    def stop(self) -> None:
-        for jobs in self._jobs:
-            jobs.put(None)
 
-
-class _Teams:
-    """The team of this process; made anew after a fork, which does not copy threads."""
+class _Helper:
+    """A thread that sleeps until it is given a part of a call."""
 
     def __init__(self) -> None:
-        self._team: _Team | None = None
-        self._making = threading.Lock()
-        atexit.register(self.stop)
+        self._parts: queue.SimpleQueue[tuple[_Call, int]] = queue.SimpleQueue()
+        self._memory = np.zeros(128 + 64, np.uint8)
+        self.barrier = self._memory.ctypes.data + (-self._memory.ctypes.data % 64)
+        self.give = self._parts.put
+        threading.Thread(target=self._work, name="chainrule", daemon=True).start()
 
-    def get(self, size: int) -> _Team:
-        """A team of this size."""
-        with self._making:
-            team = self._team
-            if team is None or team.process != os.getpid() or team.size != size:
-                self.stop()
-                team = self._team = _Team(size)
-            return team
-
-    def stop(self) -> None:
-        """Lets the helpers end."""
-        if self._team is not None and self._team.process == os.getpid():
-            self._team.stop()
+    def _work(self) -> None:
+        while True:
+            call, number = self._parts.get()
+            call.help(number)
+            del call  # an idle helper keeps no program alive
 
 
-_teams = _Teams()
+class _Pool:
+    """The idle helpers of this process. Lists are changed in single steps, so this needs no lock,
+    which a fork could leave locked."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Helper] = []
+        self._made = 0
+
+    def forget(self) -> None:
+        """Helpers are threads, and a fork has left them behind."""
+        self.idle, self._made = [], 0
+
+    def take(self, wanted: int, taken: list[_Helper]) -> None:
+        """Moves idle helpers into `taken`; makes new ones as long as there are not as many."""
+        while len(taken) < wanted:
+            try:
+                taken.append(self.idle.pop())
+            except IndexError:
+                if self._made >= wanted:
+                    return
+                try:
+                    taken.append(_Helper())
+                except RuntimeError:  # the system gives no more threads, or Python is ending
+                    return
+                self._made += 1
 
 
-def count() -> int:
-    """How many threads a program may use: `CHAINRULE_THREADS`, else all cores of this process."""
-    if config.THREADS:
-        return config.THREADS
+_pool = _Pool()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.forget)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def run(
-    entry: Callable[..., None], argument: int, several: bool, threads: int | None = None
-) -> None:
-    """Calls a program; with `several`, by as many threads as there are, or `threads`."""
-    wanted = threads or (count() if several else 1)
-    team = _teams.get(wanted) if wanted > 1 else None
-    if team is not None and team.busy.acquire(blocking=False):
-        try:
-            team.run(entry, argument)
-        finally:
-            team.busy.release()
-    else:
+def team_size(useful: int, most: int | None = None) -> int:
+    """By how many threads a program is run of which `useful` make it faster: at most `most`, else
+    as many as `CHAINRULE_THREADS` says, else one for each core."""
+    if useful < 2:
+        return 1
+    return min(useful, config.check_threads(most) or cores())
+
+
+def run(entry: Callable[..., None], argument: int, team: int = 1) -> None:
+    """Calls a program, by at most so many threads."""
+    if team < 2:
         entry(argument, 0, 1, None)
+        return
+    taken: list[_Helper] = []
+    try:
+        _pool.take(team - 1, taken)
+        _run(entry, argument, taken)
+    finally:
+        _pool.idle.extend(taken)
+
+
+def _run(entry: Callable[..., None], argument: int, helpers: list[_Helper]) -> None:
+    if not helpers:
+        entry(argument, 0, 1, None)
+        return
+    call = _Call(entry, argument, len(helpers) + 1, helpers[0].barrier)
+    steps: list[tuple[Any, ...]] = [(call.begun.append, True)]
+    steps += [(h.give, (call, n)) for n, h in enumerate(helpers, start=1)]
+    steps += [(entry, argument, 0, call.size, call.barrier)]
+    try:
+        # One step for Python: an interrupt comes before it, and no helper has begun, or after it,
+        # and none is left waiting at a barrier for a caller that never comes.
+        deque(starmap(operator.call, steps), maxlen=0)
+    finally:
+        if call.begun:
+            call.wait()

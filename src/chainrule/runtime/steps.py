@@ -6,31 +6,35 @@ batches are gathered from. Returns: a `StepLoop` that runs any number of steps o
 
 from __future__ import annotations
 
+import ctypes
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from chainrule.graph import Graph, Node, build
-from chainrule.graph.types import short_name
 from chainrule.native import threads
-from chainrule.native.ir import Function, Value, index
 from chainrule.native.program import NativeProgram
 from chainrule.native.threads import ENTRY
+from chainrule.runtime.driver import Word, driver
 
 Array = np.ndarray
-
-# The words of the job that a call is given, each 8 bytes.
-_TABLES, _STEPS, _ROWS, _COUNTER, _TOLD, _DONE, _SOURCES = 0, 2, 3, 4, 5, 6, 7
+AT_ONCE = 2**16  # steps in a call; many more would need much memory for what they tell
+LOOK = 1e6  # nanoseconds within which a call looks at the clock again
 
 
 @dataclass(frozen=True)
 class Told:
-    """The scalar outputs of each step that was run; `values[i][s]` is output i in step s."""
+    """What steps told. `values[i][s]` is scalar i of the step's graph in step s: of the `steps`
+    that were taken, and of one more when that was not finite. `measures[j][m]` is scalar j of the
+    measured graph in the m-th step of those taken that were measured."""
 
     steps: int
     values: list[Array]
-    finite: bool  # False when the last step was not, and was not taken
+    measures: list[Array]
+    finite: bool  # False when the step after those was not, and was not taken
 
 
 class CarryBuffers:
@@ -52,6 +56,92 @@ class CarryBuffers:
         return list(self.sets[self.now])
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """What every step of a loop reads and writes, besides its scalars."""
+
+    buffers: CarryBuffers
+    batches: list[Array]
+    key: Array
+    step: Array
+
+
+class _Step:
+    """A step's graph, compiled, and what calls of it are given."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        drivers: Sequence[str],
+        memory: _Memory,
+        scalars: Sequence[int],
+        most_threads: int | None,
+    ) -> None:
+        """`scalars` are the addresses at which the scalars are left."""
+        self.program = NativeProgram(graph, drivers, most_threads)
+        self._arena = self.program.arena()
+        self.scalars = graph.outputs[len(memory.buffers.sets[0]) :]
+        # One for steps that read the first set of the carry, one for those that read the second.
+        self.tables = [self._table(memory, now, scalars) for now in (0, 1)]
+
+    def _table(self, memory: _Memory, now: int, scalars: Sequence[int]) -> Array:
+        graph, slots = self.program.graph, self.program.layout.slots
+        table, sets = self.program.table(self._arena), memory.buffers.sets
+        inputs = [*sets[now], *memory.batches, memory.key, memory.step]
+        for node, array in zip(graph.inputs, inputs, strict=True):
+            table[slots[node]] = array.ctypes.data
+        outputs = [*(a.ctypes.data for a in sets[1 - now]), *scalars]
+        for node, address in zip(graph.outputs, outputs, strict=True):
+            table[slots[node]] = address
+        return table
+
+    def check(self) -> None:
+        """Raises IndexRangeError if an index was out of range since the last check."""
+        self.program.check(self._arena)
+
+
+class _Measured:
+    """The step that is taken instead when a step is to be measured."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        every: int,
+        memory: _Memory,
+        common: dict[str, int],
+        most_threads: int | None,
+    ) -> None:
+        """`common` are the addresses of the scalars that unmeasured steps have too, by name."""
+        self.every = every
+        names = graph.output_names[len(memory.buffers.sets[0]) :]
+        self.own = [number for number, name in enumerate(names) if name not in common]
+        self.shared = {
+            n: list(common).index(name) for n, name in enumerate(names) if name in common
+        }
+        self.memory = np.zeros(len(self.own), np.uint64)
+        own = iter(_places(self.memory))
+        scalars = [common.get(n) or next(own) for n in names]
+        self.step = _Step(graph, [], memory, scalars, most_threads)
+        self._entry = self.step.program.code.function("program", *ENTRY)
+        self.address = ctypes.cast(self._entry, ctypes.c_void_p).value or 0
+
+    def due(self, first_step: int, steps: int) -> range:
+        """Which of the steps are measured, counted from the first."""
+        return range(-first_step % self.every, steps, self.every)
+
+    def columns(self, told: Array, measured: Array, due: range) -> list[Array]:
+        """Each scalar in the steps that were measured; `told` has what all steps told."""
+        here = measured[: len(due)]
+        found = []
+        for number, node in enumerate(self.step.scalars):
+            if number in self.shared:
+                column = told[due.start : due.stop : due.step, self.shared[number]]
+            else:
+                column = here[:, self.own.index(number)]
+            found.append(_values(column, node))
+        return found
+
+
 class StepLoop:
     """A training step that is repeated without leaving native code.
 
@@ -59,7 +149,8 @@ class StepLoop:
     the step's number (u32). Its outputs are the next carry, then scalars; `finite` is which of
     those says whether the step may be taken. With `whole` every step takes all rows of the sources,
     which are then read where they are. Several loops of one run (for batches of several sizes)
-    share their `buffers`. `team` is the number of threads; None lets the amount of work decide.
+    share their `buffers`. `team` is the number of threads; None lets the amount of work decide, up
+    to `most_threads`.
     """
 
     def __init__(
@@ -72,134 +163,119 @@ class StepLoop:
         *,
         whole: bool = False,
         team: int | None = None,
+        most_threads: int | None = None,
     ) -> None:
-        graph = _distinct(graph)
-        self._threads = team
-        self._count = count = len(buffers.sets[0])
-        self._finite = finite
-        self._whole = whole
+        self._team, self._threads = team, team or most_threads
         self._sources = [np.asarray(s, order="C") for s in sources]
-        batches = graph.inputs[count : count + len(sources)]
-        self._scalars = graph.outputs[count:]
-        self._program = NativeProgram(graph, [self._driver(graph, batches)])
-        self._entry = self._program.code.function("steps", *ENTRY)
-        self._batches = (
-            self._sources if whole else [np.zeros(n.shape, n.type.dtype) for n in batches]
-        )
-        self._key = np.asarray(key, order="C")
-        self._step = np.zeros((), np.uint32)
-        self._told = [np.zeros((), n.type.dtype) for n in self._scalars]
-        self._buffers = buffers
-        self._arena = self._program.arena()
-        self._tables = [self._table(graph, 0), self._table(graph, 1)]
+        count = len(buffers.sets[0])
+        inputs = graph.inputs[count : count + len(sources)]
+        batches = self._sources if whole else [np.zeros(n.shape, n.type.dtype) for n in inputs]
+        step = np.zeros((), np.uint32)
+        self._memory = _Memory(buffers, batches, np.asarray(key, order="C"), step)
+        self._late = np.zeros((), np.int64)
+        self._usual = math.inf  # nanoseconds that a step took the last time
+        self._names = graph.output_names[count:]
+        self._scalars = np.zeros(len(self._names), np.uint64)
+        text = driver(inputs, count, len(self._names), finite, whole)
+        places = _places(self._scalars)
+        self._plain = _Step(_distinct(graph), [text], self._memory, places, self._threads)
+        self._entry = self._plain.program.code.function("steps", *ENTRY)
+        self._measured: _Measured | None = None
 
     @property
     def text(self) -> str:
         """The loop's LLVM assembly."""
-        return self._program.text
+        return self._plain.program.text
 
-    def run(self, rows: Array, first_step: int) -> Told:
+    @property
+    def measures(self) -> bool:
+        """Whether `measure` was called."""
+        return self._measured is not None
+
+    def measure(self, graph: Graph, every: int) -> None:
+        """From now on, steps whose number divides by `every` run this graph. It takes the same
+        step, and has more scalars among those that the loop's own has too, by their names."""
+        common = dict(zip(self._names, _places(self._scalars), strict=True))
+        graph = _distinct(graph)
+        self._measured = _Measured(graph, every, self._memory, common, self._threads)
+
+    def run(self, rows: Array, first_step: int, seconds: float = math.inf) -> Told:
         """Runs one step for each row of `rows` ([steps, batch], int64: which rows of the sources;
-        [steps, 0] with `whole`); stops before a step that is not finite."""
-        steps, buffers = len(rows), self._buffers
-        positions = np.asarray(rows, np.int64, order="C")
-        told = [np.zeros(steps, a.dtype) for a in self._told]
-        pointers = np.array([t.ctypes.data for t in told], np.uint64)
-        self._step[...] = first_step
-        order = [self._tables[buffers.now], self._tables[1 - buffers.now]]
-        job = np.array(
-            [
-                *(t.ctypes.data for t in order),
-                steps,
-                positions.ctypes.data,
-                self._step.ctypes.data,
-                pointers.ctypes.data,
-                0,
-                *(s.ctypes.data for s in self._sources),
-            ],
-            np.uint64,
-        )
-        threads.run(self._entry, job.ctypes.data, self._program.wants_threads, self._threads)
-        self._program.check(self._arena)
-        done = int(job[_DONE])
+        [steps, 0] with `whole`), AT_ONCE at most. Stops before a step that is not finite, and
+        after the step with which `seconds` have passed."""
+        began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        rows = np.asarray(rows[:AT_ONCE], np.int64, order="C")
+        steps, buffers = len(rows), self._memory.buffers
+        told = np.zeros((steps, len(self._scalars)), np.uint64)
+        self._memory.step[...] = first_step
+        self._late[...] = 0
+        job = np.zeros(Word.SOURCES + len(self._sources), np.uint64)
+        for word, array in (
+            (Word.TABLE, self._plain.tables[buffers.now]),
+            (Word.TABLE_AFTER, self._plain.tables[1 - buffers.now]),
+            (Word.ROWS, rows),
+            (Word.COUNTER, self._memory.step),
+            (Word.SCALARS, self._scalars),
+            (Word.TOLD, told),
+            (Word.LATE, self._late),
+            *((Word.SOURCES + i, source) for i, source in enumerate(self._sources)),
+        ):
+            job[word] = array.ctypes.data
+        job[Word.FIRST], job[Word.STEPS], job[Word.EVERY] = first_step, steps, 1
+        job[Word.DEADLINE] = int(min(began + seconds * 1e9, 2.0**62))
+        job[Word.SELDOM] = self._seldom(seconds)
+        noted = self._measuring(job, first_step, steps)
+        useful = self._plain.program.useful_threads
+        team = self._team or threads.team_size(useful, self._threads)
+        threads.run(self._entry, job.ctypes.data, team)
+        self._plain.check()
+        done = int(job[Word.DONE])
         buffers.now = (buffers.now + done) % 2
-        return Told(done, [t[: min(done + 1, steps)] for t in told], done == steps)
+        self._usual = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - began) / max(done, 1)
+        finite = done == steps or bool(self._late)
+        complete = told[: done if finite else done + 1]
+        values = [_values(complete[:, i], node) for i, node in enumerate(self._plain.scalars)]
+        measures = []
+        if self._measured is not None:
+            self._measured.step.check()
+            due = self._measured.due(first_step, done)
+            measures = self._measured.columns(told, noted, due)
+        return Told(done, values, measures, finite)
 
-    # --- emission and memory ----------------------------------------------------------------
+    def _measuring(self, job: Array, first_step: int, steps: int) -> Array:
+        """Fills in what a job says of measured steps; returns where they are noted."""
+        measured = self._measured
+        if measured is None:
+            return np.zeros((0, 0), np.uint64)
+        now = self._memory.buffers.now
+        noted = np.zeros((len(measured.due(first_step, steps)), len(measured.own)), np.uint64)
+        job[Word.MEASURED], job[Word.EVERY] = measured.address, measured.every
+        job[Word.MEASURED_TABLE] = measured.step.tables[now].ctypes.data
+        job[Word.MEASURED_TABLE_AFTER] = measured.step.tables[1 - now].ctypes.data
+        job[Word.MEASURES], job[Word.MEASURED_BYTES] = (
+            measured.memory.ctypes.data,
+            8 * len(measured.own),
+        )
+        job[Word.MEASURES_TOLD] = noted.ctypes.data
+        return noted
 
-    def _table(self, graph: Graph, now: int) -> Array:
-        """Addresses for a step that reads carry `now` and writes the other."""
-        slots, table = self._program.layout.slots, self._program.table(self._arena)
-        sets = self._buffers.sets
-        inputs = [*sets[now], *self._batches, self._key, self._step]
-        for node, array in zip(graph.inputs, inputs, strict=True):
-            table[slots[node]] = array.ctypes.data
-        outputs = [*sets[1 - now], *self._told]
-        for node, array in zip(graph.outputs, outputs, strict=True):
-            table[slots[node]] = array.ctypes.data
-        return table
+    def _seldom(self, seconds: float) -> int:
+        """At which steps the clock is read (see `Word.SELDOM`): that costs as much as part of a
+        tiny step, and yet a call must end in time when the machine has become busy."""
+        steps = int(min(LOOK, seconds * 1e9) / max(self._usual, 1.0))
+        return (1 << max(steps.bit_length() - 1, 0)) - 1
 
-    def _driver(self, graph: Graph, batches: Sequence[Node]) -> str:
-        """Every thread: `for s in steps: gather my share of the batch; run the program with the
-        others; go on if the step was finite`. The first thread notes the scalars."""
-        fn = Function("steps.body", ["noalias", ""], set())
-        job, barrier = fn.parameters
 
-        def word(position: int, kind: str = "ptr") -> Value:
-            return fn.load(fn.at(job, index(position), "i64"), kind)
+def _places(memory: Array) -> list[int]:
+    """The address of each of an array's 8-byte words."""
+    first = memory.ctypes.data
+    return list(range(first, first + memory.nbytes, 8))
 
-        tables = [word(_TABLES), word(_TABLES + 1)]
-        rows, counter, told = word(_ROWS), word(_COUNTER), word(_TOLD)
-        sources = [word(_SOURCES + i) for i in range(len(batches))]
-        slots = _slots(graph)
-        going = fn.slot("bool")
-        fn.put(going, Value("true", "bool"))
-        first = fn.compare("eq", fn.thread, index(0))
-        together = f"{fn.thread}, {fn.threads}, {barrier}"
-        with fn.loop(index(0), word(_STEPS, "i64")) as s, fn.when(fn.get(going, "bool")):
-            odd = fn.compare("ne", fn.binary("and", s, index(1)), index(0))
-            table = fn.select(odd, tables[1], tables[0])
-            gathered = () if self._whole else zip(batches, sources, strict=True)
-            for number, (node, source) in enumerate(gathered):
-                target = fn.load(fn.at(table, index(self._count + number), "i64"), "ptr")
-                self._gather(fn, node, source, target, rows, s)
-            fn.emit(f"call void @wait({barrier}, {fn.threads})")
-            fn.emit(f"call void @program({table}, {together})")
-            values = []
-            for node in self._scalars:
-                kind = short_name(node.type.dtype)
-                place = fn.load(fn.at(table, index(slots[node]), "i64"), "ptr")
-                values.append(fn.load(place, kind))
-            fn.put(going, values[self._finite])
-            with fn.when(first):
-                for number, value in enumerate(values):
-                    there = fn.load(fn.at(told, index(number), "i64"), "ptr")
-                    fn.store(value, fn.at(there, s, value.kind))
-                with fn.when(fn.get(going, "bool")):
-                    fn.store(fn.add(s, index(1)), fn.at(job, index(_DONE), "i64"))
-                    now = fn.load(counter, "u32")
-                    fn.store(fn.add(now, Value("1", "u32")), counter)
-        body = fn.text()
-        declared = "\n".join(sorted(fn.declared))
-        head = "define void @steps(ptr %job, i64 %thread, i64 %threads, ptr %barrier) {\n"
-        call = "  call void @steps.body(ptr %job, ptr %barrier, i64 %thread, i64 %threads)\n"
-        outer = head + call + "  ret void\n}"
-        copy = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"
-        return f"{body}\n\n{outer}\n\n{copy}\n\n{declared}"
 
-    def _gather(
-        self, fn: Function, node: Node, source: Value, target: Value, rows: Value, s: Value
-    ) -> None:
-        """The batch's rows, copied next to each other."""
-        count = node.shape[0]
-        size = node.type.size // max(count, 1) * node.type.dtype.itemsize
-        first = fn.mul(s, index(count))
-        start, stop = fn.share(count)
-        with fn.loop(start, stop) as i:
-            row = fn.load(fn.at(rows, fn.add(first, i), "i64"), "i64")
-            there = fn.at(source, fn.mul(row, index(size)), "i8")
-            here = fn.at(target, fn.mul(i, index(size)), "i8")
-            fn.emit(f"call void @llvm.memcpy.p0.p0.i64({here}, {there}, i64 {size}, i1 false)")
+def _values(words: Array, node: Node) -> Array:
+    """The scalars that begin 8-byte words."""
+    dtype = node.type.dtype
+    return np.ascontiguousarray(words).view(dtype)[:: 8 // dtype.itemsize]
 
 
 def _distinct(graph: Graph) -> Graph:
@@ -213,11 +289,3 @@ def _distinct(graph: Graph) -> Graph:
         taken.add(node)
         outputs.append(node)
     return graph.with_outputs(outputs, graph.output_names)
-
-
-def _slots(graph: Graph) -> dict[Node, int]:
-    """The slots of inputs and outputs, as `plan_memory` numbers them."""
-    slots = {n: i for i, n in enumerate(graph.inputs)}
-    for node in dict.fromkeys(graph.outputs):
-        slots.setdefault(node, len(slots))
-    return slots

@@ -17,15 +17,16 @@ from chainrule.training.objective import Objective, readable
 
 Array = np.ndarray
 ROWS_AT_ONCE = 1024
+SHAPES = 16  # programs that a predictor keeps, one for each number of rows
 SHOWN_PAIRS = 2000
 
 
 class Predictor:
     """A network's outputs for any number of rows, compiled once for each chunk size."""
 
-    def __init__(self, net: Any, backend: str | None) -> None:
+    def __init__(self, net: Any, backend: str | None, threads: int | None = None) -> None:
         self._net = net
-        self._backend = backend
+        self._backend, self._threads = backend, threads
         self._programs: dict[Any, Program] = {}
 
     def __call__(self, net: Any, x: Array) -> Array:
@@ -42,8 +43,10 @@ class Predictor:
     def _program(self, chunk: Array) -> Program:
         shape = chunk.shape, chunk.dtype
         if shape not in self._programs:
+            if len(self._programs) >= SHAPES:
+                del self._programs[next(iter(self._programs))]
             captured = tracing.capture(lambda net, x: net(x), (self._net, chunk), name="predict")
-            self._programs[shape] = Program(captured.graph, self._backend)
+            self._programs[shape] = Program(captured.graph, self._backend, self._threads)
         return self._programs[shape]
 
 

@@ -41,12 +41,16 @@ Array = np.ndarray
 
 
 def step_of(
-    layout: Layout, objective: Objective, optimizer: Optimizer, backend: str | None
+    layout: Layout,
+    objective: Objective,
+    optimizer: Optimizer,
+    backend: str | None,
+    threads: int | None = None,
 ) -> StepBuilder | FullBatchStep:
     """What takes the steps of a run with this optimiser."""
     if optimizer.full_batch is None:
-        return StepBuilder(layout, objective, optimizer, backend)
-    return FullBatchStep(layout, objective, optimizer.full_batch, backend)
+        return StepBuilder(layout, objective, optimizer, backend, threads)
+    return FullBatchStep(layout, objective, optimizer.full_batch, backend, threads)
 
 
 def check_full_batch(optimizer: Optimizer, batch_size: int | None, goal: Objective) -> None:
@@ -79,15 +83,15 @@ class FullBatchStep:
         objective: Objective,
         method: FullBatch,
         backend: str | None,
+        threads: int | None = None,
     ) -> None:
         self.layout = layout
         self.objective = objective
-        self.backend = backend
         self._method = method
         # For tracing: weights and state, and an optimiser that leaves the weights where they are.
         bare = replace(layout, optimizer_state={})
         still = Optimizer("still", {}, lambda weights: {}, _no_updates)
-        self._builder = StepBuilder(bare, objective, still, backend)
+        self._builder = StepBuilder(bare, objective, still, backend, threads)
         self._programs: dict[str, tuple[Program, Any]] = {}
         self._fixed: Sequence[Array] = ()  # state of the network, batch, key and step
         self._derivatives_at: Remembered[dict[str, Any]]
@@ -174,7 +178,7 @@ class FullBatchStep:
                 do="leave out dropout and other noise, or use an optimiser such as adam",
             )
         told = trees.map_leaves(lambda _: _PLACE, captured.result)
-        self._programs[name] = Program(captured.graph, self.backend), told
+        self._programs[name] = self._builder.program(captured.graph), told
 
     def _run(self, name: str, x: Vector, more: Sequence[Array] = ()) -> dict[str, Any]:
         program, told = self._programs[name]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from chainrule import nn
-from chainrule.config import VERSION, check_backend
+from chainrule.backends import backend_for
+from chainrule.config import VERSION
 from chainrule.data import fingerprint
 from chainrule.errors import NonFiniteError, UsageError
 from chainrule.observe import Console, MemoryRecord, RecordWriter, fan_out, read_record
@@ -185,7 +186,7 @@ class Job:
             steps_per_epoch=settings.steps_per_epoch(count),
             batch_size=settings.rows_per_step(count),
             seed=settings.seed,
-            backend=check_backend(settings.backend),
+            backend=backend_for(settings.backend),
             run_dir=None if directory is None else str(directory.path),
             first_step=loop.standing.step,
             config={k: v for k, v in config.items() if k not in ("encoder", "net", "dataset")},

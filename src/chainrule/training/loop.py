@@ -72,15 +72,15 @@ class Loop:
     best: Best | None = None
 
     def __post_init__(self) -> None:
-        backend, rows = self.settings.backend, len(self.train_rows)
-        self._step = step_of(self.layout, self.objective, self.optimizer, backend)
-        self._predict = Predictor(self.layout.net, backend)
+        rows, how = len(self.train_rows), (self.settings.backend, self.settings.threads)
+        self._step = step_of(self.layout, self.objective, self.optimizer, *how)
+        self._predict = Predictor(self.layout.net, *how)
         self._key = key_of(self.settings.seed)
         self._count = self.settings.steps_per_epoch(rows)
         self._size = self.settings.rows_per_step(rows)
         self._measured = self.settings.measured_every(rows)
         self._held_out = self._batch(self.held_out_rows)
-        self._stepping = Stepping(self._step, self._sources(), self._key)
+        self._stepping = Stepping(self._step, self._sources(), self._key, self._measured)
         self._started = self._told = self._saved = time.monotonic()
         self._before = self.standing.seconds
         self._steps_before = self.standing.step
@@ -138,11 +138,9 @@ class Loop:
         standing, began = self.standing, time.monotonic()
         order = self._order(standing.epoch)
         while standing.batch < self._count:
-            due = self._measured > 0 and standing.step % self._measured == 0
-            finite = self._measured_step(order) if due else self._steps(order)
-            if not finite:
+            if not self._steps(order):
                 standing.ended = "not finite"
-                self._tell_non_finite([s[self._rows(order, 1)[0]] for s in self._stepping.sources])
+                self._tell_non_finite([s[self._rows(order)[0]] for s in self._stepping.sources])
                 return True
             self._tell_progress()
             if self.stop.asked:
@@ -164,39 +162,25 @@ class Loop:
         sources = [self.dataset.x, self.dataset.y]
         return sources if self.row_weights is None else [*sources, self.row_weights]
 
-    def _rows(self, order: Array, steps: int) -> Array:
-        """The rows of the next batches, [steps, batch]; a short last batch comes alone."""
+    def _rows(self, order: Array) -> Array:
+        """The rows of the epoch's next batches, [steps, batch]; a short last one comes alone."""
         first = self.standing.batch * self._size
-        full = min(steps, (len(order) - first) // self._size)
+        full = (len(order) - first) // self._size
         if not full:
             return order[None, first:]
         return order[first : first + full * self._size].reshape(full, self._size)
 
     def _steps(self, order: Array) -> bool:
         """As many steps as fit into a moment; False when one was not finite, and so not taken."""
-        standing = self.standing
-        most = self._stepping.most(self._size)
-        if self._measured:
-            most = min(most, self._measured - standing.step % self._measured)
-        rows = self._rows(order, most)
+        standing, rows = self.standing, self._rows(order)
         taken = self._stepping.take(self.carry, rows, standing.step)
         self.carry = taken.carry
         for loss, score in zip(taken.losses, taken.scores, strict=True):
             standing.add(loss, score, rows.shape[1])
         standing.ended = taken.ended
+        for step, result in taken.measured.items():
+            self._tell_measures(step, result)
         return taken.finite
-
-    def _measured_step(self, order: Array) -> bool:
-        """One step whose quantities are measured and told."""
-        rows = self._rows(order, 1)[0]
-        batch = [source[rows] for source in self._stepping.sources]
-        after, result = self._step(self.carry, batch, self._key, self.standing.step, True)
-        if result.finite:
-            self.carry = after
-            self.standing.add(result.loss, result.score, len(rows))
-            self.standing.ended = result.ended
-            self._tell_measures(result)
-        return result.finite
 
     def _batch(self, rows: Array) -> list[Array]:
         batch = [self.dataset.x[rows], self.dataset.y[rows]]
@@ -256,12 +240,11 @@ class Loop:
                 self._save()
             raise
 
-    def _tell_measures(self, result: StepResult) -> None:
-        standing = self.standing
+    def _tell_measures(self, step: int, result: StepResult) -> None:
         self._emit(
             StepMeasured(
-                standing.step - 1,
-                standing.epoch,
+                step,
+                self.standing.epoch,
                 result.loss,
                 result.gradient_norm,
                 result.layers,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule import nn
+from chainrule.config import check_threads
 from chainrule.data import TableEncoder, read_table
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
@@ -37,6 +38,7 @@ class Run:
     config: Mapping[str, Any]
     run_dir: Path | None
     encoder: TableEncoder | None
+    _predictors: dict[int | None, Predictor] = field(default_factory=dict, repr=False)
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -92,10 +94,12 @@ class Run:
             path = RunDirectory(self.run_dir).report
         return write_report(self.record, Path(path))
 
-    def outputs(self, data: Any, notes: list[str] | None = None) -> np.ndarray:
+    def outputs(
+        self, data: Any, notes: list[str] | None = None, *, threads: int | None = None
+    ) -> np.ndarray:
         """The network's outputs for rows, an array [rows, ...] or a table where it was trained on
         one: logits for classes, numbers for regression. `notes` receives what was remarkable about
-        a table."""
+        a table; `threads` is the most that may be used (None: one for each core)."""
         x = self._inputs(data, notes)
         expected = tuple(self.config["dataset"]["row_shape"])
         if x.shape[1:] != expected:
@@ -103,8 +107,10 @@ class Run:
                 f"the rows have shape {x.shape[1:]}, and this network was trained on {expected}",
                 do="give an array of shape (rows, " + ", ".join(map(str, expected)) + ")",
             )
+        check_threads(threads)
+        predictor = self._predictors.setdefault(threads, Predictor(self.net, None, threads))
         with one_blas_thread():
-            found = Predictor(self.net, None)(self.net, x)
+            found = predictor(self.net, x)
         return np.asarray(readable(found, self.task, self.config["loss"]))
 
     def _inputs(self, data: Any, notes: list[str] | None) -> np.ndarray:

@@ -23,7 +23,7 @@ class Settings:
     how many epochs the held-out loss may fail to improve before the run stops and takes back its
     best weights; None never stops early and keeps the last weights. `measure_every` is the steps
     between two measurements of the layers: 0 never, None chooses. `save_every` is the seconds
-    between two checkpoints.
+    between two checkpoints. `threads` is the most that may be used; None is one for each core.
     """
 
     epochs: int = 100
@@ -34,6 +34,7 @@ class Settings:
     measure_every: int | None = None
     save_every: float = 5.0
     backend: str | None = None
+    threads: int | None = None
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class Settings:
         if not (isinstance(every, int | float) and math.isfinite(every) and every >= 0):
             raise UsageError(f"save_every is {every!r}", do="use seconds, 0 or more")
         config.check_backend(self.backend)
+        config.check_threads(self.threads)
 
     def _whole(self, name: str, least: int, otherwise: str = "") -> None:
         """Checks one setting, and turns NumPy's whole numbers into Python's, which JSON knows."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import nn
-from chainrule.config import check_backend
+from chainrule.backends import backend_for
 from chainrule.errors import UsageError
 from chainrule.observe.events import Watcher
 from chainrule.optim import Optimizer, adam, as_optimizer
@@ -49,6 +49,7 @@ def train(
     watchers: Iterable[Watcher] = (),
     progress: bool | None = None,
     backend: str | None = None,
+    threads: int | None = None,
     command: Sequence[str] = (),
 ) -> Run:
     """Trains a network by backpropagation and returns the `Run`.
@@ -70,7 +71,9 @@ def train(
     `save_every` seconds, network, report; `resume=True` goes on with a run that was stopped or
     killed and ends in the same bits as one that never was. `measure_every` is the steps between
     two measurements of every layer (None: about 200 in a run; 0: never). `watchers` receive every
-    event; `progress` shows it in the terminal (None: only where stderr is one).
+    event; `progress` shows it in the terminal (None: only where stderr is one). `threads` is the
+    most that may be used (None: one for each core); small steps use one, and no number changes a
+    bit. `backend` is "native", or "reference" for the NumPy interpreter.
 
     Ctrl-C stops after the current step, saves, and returns the run so far. Raises NonFiniteError
     (with the run so far as `.run`) when the loss or a weight stops being finite; DataError,
@@ -85,7 +88,8 @@ def train(
         patience=patience,
         measure_every=measure_every,
         save_every=save_every,
-        backend=check_backend(backend),
+        backend=backend_for(backend),
+        threads=threads,
     )
     chosen = adam(1e-3) if optimizer is None else as_optimizer(optimizer)
     prepared = prepare(data, target, validation, seed, task)

@@ -106,12 +106,18 @@ class StepBuilder:
     """Makes and keeps the programs of a run's step, one for each batch shape."""
 
     def __init__(
-        self, layout: Layout, objective: Objective, optimizer: Optimizer, backend: str | None
+        self,
+        layout: Layout,
+        objective: Objective,
+        optimizer: Optimizer,
+        backend: str | None,
+        threads: int | None = None,
     ) -> None:
         self.layout = layout
         self.objective = objective
         self.optimizer = optimizer
         self.backend = backend
+        self.threads = threads
         self._ready: dict[Any, _Ready] = {}
 
     def __call__(
@@ -131,7 +137,7 @@ class StepBuilder:
             captured = self.capture(carry, batch, partial(self._step, measured=measured))
             _check_carry(self.layout.names(), carry, captured)
             told = trees.map_leaves(lambda _: _PLACE, captured.result[1])
-            self._ready[shape] = _Ready(Program(captured.graph, self.backend), told)
+            self._ready[shape] = _Ready(self.program(captured.graph), told)
         return self._ready[shape]
 
     def quantities(
@@ -140,11 +146,15 @@ class StepBuilder:
         """Every quantity of one step, in the order of their making: {"outputs": by layer's path,
         "loss", "deltas": by path, "gradients": by weight, "state": by name, "weights": by name}."""
         captured = self.capture(carry, batch, self._quantities)
-        program = Program(captured.graph, self.backend)
+        program = self.program(captured.graph)
         found: dict[str, Any] = captured.rebuild(
             program([*carry, *batch, key, np.asarray(step, np.uint32)])
         )
         return found
+
+    def program(self, graph: Graph) -> Program:
+        """A graph made ready, on the run's backend."""
+        return Program(graph, self.backend, self.threads)
 
     def capture(
         self, carry: Carry, batch: Sequence[Array], function: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Many steps at a time, where the backend can.
+"""Many steps at a time, where the backend can, measured or not.
 
 The reference backend takes one step at a time. The native one takes as many as fit into a moment,
 and Python is entered again for progress, Ctrl-C, watchers and checkpoints.
@@ -6,109 +6,128 @@ and Python is entered again for progress, Ctrl-C, watchers and checkpoints.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.config import check_backend
+from chainrule.backends import backend_for
+from chainrule.tracing import trees
 from chainrule.training.full_batch import FullBatchStep
-from chainrule.training.step import Carry, StepBuilder
+from chainrule.training.step import Carry, StepBuilder, StepResult, result_of
+
+if TYPE_CHECKING:
+    from chainrule.runtime.steps import StepLoop
 
 Array = np.ndarray
-MOMENT = 0.1  # seconds that one native call may take
+MOMENT = 0.1  # seconds that a native call goes on for
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What some steps did: the carry after them, and what each of them told. When a step was not
-    finite it was not taken, and its batch is number len(losses). `ended` is as in `StepResult`."""
+    """What some steps did: the carry after them, what each of them told, and what was measured, by
+    the number of the step. When a step was not finite it was not taken, and its batch is number
+    len(losses). `ended` is as in `StepResult`."""
 
     carry: Carry
-    losses: list[float]
-    scores: list[float]
-    finite: bool
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    measured: dict[int, StepResult] = field(default_factory=dict)
+    finite: bool = True
     ended: str = ""
 
 
 class Stepping:
-    """Runs unmeasured steps of one run. `sources` are what batches are gathered from."""
+    """Takes the steps of one run. `sources` are what batches are gathered from; every step whose
+    number divides by `every` is measured, and none where that is 0."""
 
     def __init__(
-        self, builder: StepBuilder | FullBatchStep, sources: Sequence[Array], key: Array
+        self,
+        builder: StepBuilder | FullBatchStep,
+        sources: Sequence[Array],
+        key: Array,
+        every: int,
     ) -> None:
         self.builder = builder
         self.sources = sources
         self._key = key
-        is_one_program = isinstance(builder, StepBuilder)
-        self.native = is_one_program and check_backend(builder.backend) == "native"
-        self._loops: dict[int, _Timed] = {}
-        self._buffers: object = None
-
-    def most(self, batch_rows: int) -> int:
-        """How many steps fit into a moment."""
-        if not self.native:
-            return 1
-        timed = self._loops.get(batch_rows)
-        return timed.most if timed else 1
+        self._every = every
+        self._native: _Native | None = None
+        if isinstance(builder, StepBuilder) and backend_for(builder.backend) == "native":
+            self._native = _Native(builder, sources, key, every)
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
-        """Takes a step for each row of `rows` ([steps, batch]: rows of the sources)."""
-        if self.native:
-            return self._natively(carry, rows, first_step)
-        losses: list[float] = []
-        scores: list[float] = []
-        for number, chosen in enumerate(rows):
-            batch = [s[chosen] for s in self.sources]
-            after, result = self.builder(carry, batch, self._key, first_step + number, False)
-            if not result.finite:
-                return Taken(carry, losses, scores, False)
-            carry = after
-            losses.append(result.loss)
-            scores.append(result.score)
-            if result.ended:
-                return Taken(carry, losses, scores, True, result.ended)
-        return Taken(carry, losses, scores, True)
+        """Takes a step for each row of `rows` ([steps, batch]: rows of the sources), or fewer:
+        until a moment has passed, or a step was measured, which is told before the next is taken.
+        """
+        if self._native is not None:
+            return self._native.take(carry, rows, first_step)
+        measured = self._every > 0 and first_step % self._every == 0
+        batch = [s[rows[0]] for s in self.sources]
+        after, result = self.builder(carry, batch, self._key, first_step, measured)
+        if not result.finite:
+            return Taken(carry, finite=False)
+        told = {first_step: result} if measured else {}
+        return Taken(after, [result.loss], [result.score], told, ended=result.ended)
 
-    def _natively(self, carry: Carry, rows: Array, first_step: int) -> Taken:
+
+class _Native:
+    """The loops of a run in native code, one for each size of batch."""
+
+    def __init__(
+        self, builder: StepBuilder, sources: Sequence[Array], key: Array, every: int
+    ) -> None:
+        self._builder, self._sources, self._key, self._every = builder, sources, key, every
+        self._loops: dict[int, StepLoop] = {}
+        self._buffers: Any = None
+
+    def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
+        """As `Stepping.take`."""
+        batch = [s[rows[0]] for s in self._sources]
+        loop = self._loop(carry, rows, batch)
+        every = self._every
+        due = every > 0 and -first_step % every < len(rows)
+        rows = rows[: -first_step % every + 1] if due else rows
+        if due and every > 1 and not loop.measures:
+            loop.measure(self._builder.prepare(carry, batch, True).graph, every)
+        self._buffers.put(carry)
+        told = loop.run(rows, first_step, MOMENT)
+        names = self._names(carry, batch, every == 1)
+        losses, scores = (
+            told.values[names.index(name)].astype(np.float64)[: told.steps].tolist()
+            for name in ("loss", "score")
+        )
+        measured = {}
+        if due and told.steps == len(rows):
+            columns = told.values if every == 1 else told.measures
+            structure = self._builder.prepare(carry, batch, True).told
+            result = result_of(trees.replace_leaves(structure, [c[-1] for c in columns]))
+            measured = {first_step + told.steps - 1: result}
+        return Taken(self._buffers.get(), losses, scores, measured, told.finite)
+
+    def _loop(self, carry: Carry, rows: Array, batch: Sequence[Array]) -> StepLoop:
+        """The loop for batches of this size, made the first time."""
         from chainrule.runtime.steps import CarryBuffers, StepLoop  # brings LLVM
 
-        assert isinstance(self.builder, StepBuilder)
         size = rows.shape[1]
-        if self._buffers is None:
-            self._buffers = CarryBuffers(carry)
-        assert isinstance(self._buffers, CarryBuffers)
         if size not in self._loops:
-            batch = [s[rows[0]] for s in self.sources]
-            graph = self.builder.prepare(carry, batch, False).graph
-            names = [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
-            whole = size == len(self.sources[0]) and bool((rows[0] == np.arange(size)).all())
-            loop = StepLoop(
-                graph, self._buffers, self.sources, names.index("finite"), self._key, whole=whole
+            if self._buffers is None:
+                self._buffers = CarryBuffers(carry)
+            whole = size == len(self._sources[0]) and bool((rows[0] == np.arange(size)).all())
+            # Where every step is measured, the loop's own step is the one that measures.
+            self._loops[size] = StepLoop(
+                self._builder.prepare(carry, batch, self._every == 1).graph,
+                self._buffers,
+                self._sources,
+                self._names(carry, batch, self._every == 1).index("finite"),
+                self._key,
+                whole=whole,
+                most_threads=self._builder.threads,
             )
-            self._loops[size] = _Timed(loop, names.index("loss"), names.index("score"))
-        timed = self._loops[size]
-        self._buffers.put(carry)
-        began = time.perf_counter()
-        told = timed.loop.run(rows, first_step)
-        timed.note((time.perf_counter() - began) / max(len(rows), 1), len(rows))
-        losses = told.values[timed.loss].astype(np.float64)[: told.steps].tolist()
-        scores = told.values[timed.score].astype(np.float64)[: told.steps].tolist()
-        return Taken(self._buffers.get(), losses, scores, told.finite)
+        return self._loops[size]
 
-
-class _Timed:
-    """A native loop and how long its steps take."""
-
-    def __init__(self, loop: object, loss: int, score: int) -> None:
-        from chainrule.runtime.steps import StepLoop
-
-        assert isinstance(loop, StepLoop)
-        self.loop, self.loss, self.score = loop, loss, score
-        self.most = 1
-
-    def note(self, seconds: float, steps: int) -> None:
-        """Allows more steps while they are fast, at most eight times as many as before."""
-        fitting = int(MOMENT / max(seconds, 1e-8))
-        self.most = max(1, min(fitting, 8 * max(steps, 1)))
+    def _names(self, carry: Carry, batch: Sequence[Array], measured: bool) -> list[str]:
+        """What a step tells, in order."""
+        graph = self._builder.prepare(carry, batch, measured).graph
+        return [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
