@@ -32,10 +32,13 @@ class Peer:
         goal = objective(loss, task, case.widths[-1], net)
         layout, self._carry = Layout.of(net, optimizer)
         builder = StepBuilder(layout, goal, optimizer, "native")
-        self._stepping = Stepping(builder, list(case.data()), np.zeros(2, np.uint32))
+        self._stepping = Stepping(builder, list(case.data()), np.zeros(2, np.uint32), 0)
         self._step = 0
 
     def run(self, batches: np.ndarray) -> list[float]:
-        taken = self._stepping.take(self._carry, batches, self._step)
-        self._carry, self._step = taken.carry, self._step + len(taken.losses)
-        return taken.losses
+        losses: list[float] = []
+        while len(losses) < len(batches):
+            taken = self._stepping.take(self._carry, batches[len(losses) :], self._step)
+            self._carry, self._step = taken.carry, self._step + len(taken.losses)
+            losses += taken.losses
+        return losses

@@ -6,7 +6,7 @@ arena; after the call Python looks at the words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -28,10 +28,12 @@ def _length(node: Node, axis: int) -> int:
     return node.shape[axis]
 
 
-def unsure(graph: Graph) -> dict[Node, int]:
-    """The reads and writes whose indices could point outside, with the number of their word."""
+def unsure(graph: Graph, trusted: Collection[Node] = ()) -> dict[Node, int]:
+    """The reads and writes whose indices could point outside, with the number of their word;
+    `trusted` inputs hold no such index."""
     choosing = [n for n in graph.nodes() if n.op in ("take", "scatter")]
-    return {n: i for i, n in enumerate(n for n in choosing if not _is_sure(n))}
+    doubted = [n for n in choosing if n.operands[1] not in trusted and not _is_sure(n)]
+    return {n: i for i, n in enumerate(doubted)}
 
 
 def _is_sure(node: Node) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import Graph, Node
-from chainrule.native.indices import unsure
 from chainrule.native.regions import is_flag, reads
 from chainrule.native.schedule import Scheduled
 
@@ -27,9 +26,10 @@ class Layout:
 
 
 def plan_memory(
-    graph: Graph, scheduled: Sequence[Scheduled], kept: set[Node], clocks: int = 0
+    graph: Graph, scheduled: Sequence[Scheduled], kept: set[Node], noted: int, clocks: int
 ) -> Layout:
-    """Offsets by lifetime: a value's room is free again after the last phase that reads it."""
+    """Offsets by lifetime: a value's room is free again after the last phase that reads it.
+    `noted` and `clocks` are how many words for indices and for times there are."""
     slots = {n: i for i, n in enumerate(graph.inputs)}
     for node in [*dict.fromkeys(graph.outputs), *sorted(kept, key=lambda n: n.serial)]:
         if node not in slots and (node in graph.outputs or node.op == "constant"):
@@ -54,7 +54,7 @@ def plan_memory(
     sorted_axes = [lead.shape[lead["axis"]] for lead in leads if lead is not None]
     scratch = room.size
     notes = scratch + 8 * max(sorted_axes, default=0)
-    clock = notes + 8 * len(unsure(graph))
+    clock = notes + 8 * noted
     return Layout(slots, arena, clock + 8 * clocks + ALIGN, scratch, notes, clock)
 
 

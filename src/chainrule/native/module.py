@@ -7,10 +7,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainrule.graph import Graph, Node
+from chainrule.graph import Node
 from chainrule.graph.types import short_name
 from chainrule.native import bits, contract, maps, moves, reductions, sorting, target, threads
-from chainrule.native.indices import unsure
 from chainrule.native.ir import SIZES, Function, index
 from chainrule.native.memory import Layout
 from chainrule.native.regions import Region, computed_by, is_flag, reads
@@ -42,13 +41,14 @@ class Call:
 
 
 class Module:
-    """The module of a graph. With `timed`, each call's cycles are added up in the arena."""
+    """The module of a program. `unsure` are reads and writes by indices, with the number of the
+    word for one out of range. With `timed`, each call's cycles are added up in the arena."""
 
     def __init__(
         self,
-        graph: Graph,
         scheduled: Sequence[Scheduled],
         memory: set[Node],
+        unsure: dict[Node, int],
         layout: Layout,
         drivers: Sequence[str],
         team: int,
@@ -56,7 +56,7 @@ class Module:
     ) -> None:
         self._memory = memory
         self._layout = layout
-        self._unsure = unsure(graph)
+        self._unsure = unsure
         self._declared: set[str] = set()
         self._functions: dict[str, str] = {}  # text without a name -> name
         self._team = team

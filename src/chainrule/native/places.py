@@ -93,16 +93,54 @@ def through_view(fn: Function, node: Node, place: Place) -> Place:
     return tuple(ZERO if size == 1 else next(kept) for size in source.shape)
 
 
-def view_strides(node: Node, memory: set[Node]) -> tuple[Node, tuple[int, ...], int]:
-    """The memory behind an addressable value: (node, strides in elements, first element)."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows of memory that are chosen by numbers, which are themselves read from memory."""
+
+    memory: Node  # the numbers
+    strides: tuple[int, ...]  # of the numbers, for each axis of the view
+    first: int
+    step: int  # from one row to the next
+
+
+@dataclass(frozen=True)
+class View:
+    """An addressable value: where its element at a place lies, in elements from the start of the
+    memory behind it. The axis along which rows are chosen has stride 0, and `rows`."""
+
+    memory: Node
+    strides: tuple[int, ...]
+    first: int
+    rows: Rows | None = None
+
+
+def view_of(node: Node, memory: set[Node]) -> View:
+    """The memory behind an addressable value, also through one choice of rows."""
     chain = []
     while node not in memory and node.op != "input":
         chain.append(node)
-        (node,) = node.operands
+        node = node.operands[0]
     strides, first = row_major(node.shape), 0
+    rows: Rows | None = None
     for view in reversed(chain):
+        if view.op == "take":
+            numbers = view_of(view.operands[1], memory)
+            rest = (0,) * (view.ndim - 1)
+            rows = Rows(numbers.memory, (*numbers.strides, *rest), numbers.first, strides[0])
+            strides = (0, *strides[1:])
+            continue
         strides, first = _step(view, strides, first)
-    return node, strides, first
+        if rows is not None:
+            chosen, start = _step(view, rows.strides, rows.first)
+            rows = Rows(rows.memory, chosen, start, rows.step)
+    return View(node, strides, first, rows)
+
+
+def view_strides(node: Node, memory: set[Node]) -> tuple[Node, tuple[int, ...], int]:
+    """The memory behind a value that no rows are chosen of: (node, strides, first element)."""
+    view = view_of(node, memory)
+    assert view.rows is None
+    return view.memory, view.strides, view.first
 
 
 def _step(view: Node, strides: tuple[int, ...], first: int) -> tuple[tuple[int, ...], int]:

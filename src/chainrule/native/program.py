@@ -5,7 +5,7 @@ Receives: a rewritten graph. Returns: a `NativeProgram` that maps input arrays t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from chainrule.native import target, threads
 from chainrule.native.indices import tell, unsure
 from chainrule.native.memory import ALIGN, plan_memory
 from chainrule.native.module import Module
-from chainrule.native.regions import buffers, fuse
+from chainrule.native.regions import buffers, fuse, rows_read_in_place
 from chainrule.native.schedule import schedule, useful_threads
 from chainrule.native.threads import ENTRY
 
@@ -34,6 +34,7 @@ class NativeProgram:
 
     `drivers` are further functions of the module, as text: they may call `@program(ptr table)`,
     and what they declare is theirs to say. `threads` is the most that a call may use.
+    `trusted` are inputs that hold only indices in range.
     """
 
     def __init__(
@@ -42,18 +43,21 @@ class NativeProgram:
         drivers: Sequence[str] = (),
         threads: int | None = None,
         *,
+        trusted: Collection[Node] = (),
         timed: bool = False,
     ) -> None:
         self.graph = graph
-        self.memory = buffers(graph)
-        self._unsure = unsure(graph)
-        self.regions = fuse(graph)
+        self.memory = buffers(graph, rows_read_in_place(graph, trusted))
+        self._unsure = unsure(graph, trusted)
+        self.regions = fuse(graph, self.memory)
         self.scheduled = schedule(self.regions, self.memory)
         self.useful_threads = useful_threads(self.scheduled)
         self._most_threads = threads
         clocks = len(self.scheduled) + 1 if timed else 0
-        self.layout = plan_memory(graph, self.scheduled, self.memory, clocks)
-        module = Module(graph, self.scheduled, self.memory, self.layout, drivers, self.team, timed)
+        self.layout = plan_memory(graph, self.scheduled, self.memory, len(self._unsure), clocks)
+        module = Module(
+            self.scheduled, self.memory, self._unsure, self.layout, drivers, self.team, timed
+        )
         self.calls, self.text = module.calls, module.text
         self.code = target.Code(target.compile_module(self.text))
         self._entry = self.code.function("program", *ENTRY)

@@ -6,12 +6,13 @@ work and views are never stored on their own; they are computed where they are r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chainrule.graph import OPS, Graph, Node, users
+from chainrule.graph.ops import split_spec
 
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape"})
 # Ops that read their operands by address, so these must lie in memory.
@@ -22,6 +23,7 @@ _OWN_KERNEL = frozenset(
 )
 _FREE = frozenset({"constant", "iota", "input"})
 _CHEAP = frozenset({"cast", "not", "stop"})
+_SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
 
 
@@ -55,8 +57,9 @@ def is_unit_reshape(node: Node) -> bool:
     return before == [n for n in node.shape if n != 1]
 
 
-def buffers(graph: Graph) -> set[Node]:
-    """The values that need memory of their own."""
+def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
+    """The values that need memory of their own; `in_place` are chosen rows that are read where
+    they lie."""
     nodes = graph.nodes()
     kept = {n for n in graph.outputs if n.op != "input"}
     computed = _times_computed(nodes, kept)
@@ -66,13 +69,13 @@ def buffers(graph: Graph) -> set[Node]:
             kept.add(node)
         if node.op == "constant" and node.type.size != 1:
             kept.add(node)
-        if computed[node] > 1 and not _is_trivial(node):
+        if computed[node] > 1 and not _is_trivial(node) and node not in in_place:
             kept.add(node)
         if node.op == "reshape" and not is_unit_reshape(node):
             kept.add(_memory_behind(node.operands[0]))
         if node.op in _ADDRESSING:
             for operand in node.operands:
-                _make_addressable(operand, kept)
+                _make_addressable(operand, kept, in_place)
         below = [depth[n] for n in node.operands if n not in kept]
         depth[node] = 1 + max(below, default=0)
         if depth[node] > _DEEPEST:
@@ -103,18 +106,55 @@ def _memory_behind(node: Node) -> Node:
     return node
 
 
-def _make_addressable(node: Node, kept: set[Node]) -> None:
+def rows_read_in_place(graph: Graph, numbers: Collection[Node]) -> set[Node]:
+    """Choices of rows by `numbers` that need no copy: only contractions read them, through views,
+    and never with vectors along the rows."""
+    readers = users(graph.nodes())
+
+    def is_read_well(node: Node, axis: int) -> bool:
+        """Whether all readers of an array whose rows lie along `axis` can do with an address."""
+        if node in graph.outputs:
+            return False
+        for reader in readers.get(node, ()):
+            if reader.op == "transpose":
+                ok = is_read_well(reader, reader["axes"].index(axis))
+            elif reader.op in ("slice", "reverse"):
+                ok = is_read_well(reader, axis)
+            else:
+                ok = reader.op == "contract" and not _runs_along(reader, node, axis)
+            if not ok:
+                return False
+        return True
+
+    chosen = [n for n in graph.nodes() if n.op == "take" and n.operands[1] in numbers]
+    found = [n for n in chosen if n["axis"] == 0 and n.operands[1].ndim == 1]
+    return {n for n in found if _memory_behind(n.operands[0]).op == "input" and is_read_well(n, 0)}
+
+
+def _runs_along(contraction: Node, operand: Node, axis: int) -> bool:
+    """Whether the vectors of a contraction may run along an operand's axis: the last axis of the
+    result that is longer than 1, or one that is taken instead of a short last one."""
+    *letters, result = split_spec(contraction["spec"])
+    sides = zip(letters, contraction.operands, strict=True)
+    long = [c for c, size in zip(result, contraction.shape, strict=True) if size != 1]
+    along = {names[axis] for names, x in sides if x is operand}
+    short = len(long) > 1 and contraction.shape[result.index(long[-1])] < _SHORT
+    return bool(along & set(long if short else long[-1:]))
+
+
+def _make_addressable(node: Node, kept: set[Node], in_place: Collection[Node]) -> None:
     """Makes sure that a value can be read by address: memory, or an affine view of memory."""
     start = node
     while node not in kept and node.op in VIEWS:
         (node,) = node.operands
+    if node in in_place:
+        return
     if node.op != "input" and node not in kept:
         kept.add(start if start.op not in VIEWS else node)
 
 
-def fuse(graph: Graph) -> list[Region]:
-    """The regions, in an order in which they can run."""
-    kept = buffers(graph)
+def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
+    """The regions, in an order in which they can run. `kept` is what has memory of its own."""
     regions: list[Region] = []
     home: dict[Node, int] = {}
     for node in graph.nodes():

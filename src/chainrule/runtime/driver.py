@@ -1,21 +1,19 @@
 """The loop over training steps, as a function of the step's own module.
 
-Every thread runs it: gather my share of the batch, run the step with the others, go on if the step
-was finite and there is time. The first thread notes what the steps tell.
+Every thread runs it: run the step with the others, go on if it was finite and there is time. The
+first thread says which rows come next, and notes what the steps tell.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from enum import IntEnum, auto
 
-from chainrule.graph import Node
 from chainrule.native.ir import Function, Value, index
 
 
 class Word(IntEnum):
-    """The words of the job that a call is given, each 8 bytes; the sources' addresses follow."""
+    """The words of the job that a call is given, each 8 bytes."""
 
     TABLE = 0  # of the step that reads the carry as it is
     TABLE_AFTER = auto()  # of the step after it, which reads what that one wrote
@@ -36,14 +34,13 @@ class Word(IntEnum):
     DEADLINE = auto()  # nanoseconds on the monotonic clock
     SELDOM = auto()  # the clock is read at steps that have none of these bits
     DONE = auto()  # how many steps were taken
-    SOURCES = auto()
 
 
-def driver(batches: Sequence[Node], carried: int, scalars: int, finite: int, whole: bool) -> str:
+def driver(chosen: int | None, batch: int, scalars: int, finite: int) -> str:
     """The text of `@steps(job, thread, threads, barrier)`, for a module that has `@program`.
 
-    `batches` are the inputs for which rows are gathered (with `whole`, they are where they are), in
-    the tables after the `carried` arrays; of a step's `scalars`, `finite` says if it may be taken.
+    The program finds the numbers of its `batch` rows by the address in place `chosen` of the
+    table (None: it takes all rows); of a step's `scalars`, `finite` says if it may be taken.
     """
     fn = Function("steps.body", ["noalias", ""], set())
     job, barrier = fn.parameters
@@ -57,7 +54,6 @@ def driver(batches: Sequence[Node], carried: int, scalars: int, finite: int, who
     first_step = word(Word.FIRST, "i64")
     rows, counter, late = word(Word.ROWS), word(Word.COUNTER), word(Word.LATE)
     seldom = word(Word.SELDOM, "i64")
-    sources = [word(Word.SOURCES + i) for i in range(len(batches))]
     told, notes = word(Word.SCALARS), _Notes(fn, word, 8 * scalars)
     measuring = fn.compare("ne", measured, Value("null", "ptr"))
     first = fn.compare("eq", fn.thread, index(0))
@@ -72,17 +68,19 @@ def driver(batches: Sequence[Node], carried: int, scalars: int, finite: int, who
             fn.store(fn.cast(past, "i64"), late)
         odd = fn.compare("ne", fn.binary("and", s, index(1)), index(0))
         table = fn.select(odd, tables[1], tables[0])
-        for number, (node, source) in enumerate(zip(batches, sources, strict=True)):
-            if not whole:
-                target = fn.load(fn.at(table, index(carried + number), "i64"), "ptr")
-                _gather(fn, node, source, target, rows, s)
+        other = fn.select(odd, measured_tables[1], measured_tables[0])
+        if chosen is not None:
+            with fn.when(first):
+                here = fn.at(rows, fn.mul(s, index(batch)), "i64")
+                fn.store(here, fn.at(table, index(chosen), "i64"))
+                with fn.when(measuring):
+                    fn.store(here, fn.at(other, index(chosen), "i64"))
         fn.emit(f"call void @wait({barrier}, {fn.threads})")
         fn.put(going, fn.compare("eq", fn.load(late, "i64"), index(0)))
         with fn.when(fn.get(going, "bool")):
             rest = fn.binary("urem", fn.add(first_step, s), every)
             due = fn.binary("and", measuring, fn.compare("eq", rest, index(0)))
             with fn.when(due):
-                other = fn.select(odd, measured_tables[1], measured_tables[0])
                 fn.emit(f"call void {measured.text}({other}, {together})")
             with fn.when(fn.binary("xor", due, Value("true", "bool"))):
                 fn.emit(f"call void @program({table}, {together})")
@@ -137,16 +135,3 @@ def _clock(fn: Function) -> Value:
     fn.let(f"call i32 @clock_gettime(i32 {time.CLOCK_MONOTONIC}, {now})", "i32", 0)
     both = fn.get(now, "i64", 2)
     return fn.add(fn.mul(fn.extract(both, 0), index(10**9)), fn.extract(both, 1))
-
-
-def _gather(fn: Function, node: Node, source: Value, target: Value, rows: Value, s: Value) -> None:
-    """This thread's share of the batch's rows, copied next to each other."""
-    count = node.shape[0]
-    size = index(node.type.size // max(count, 1) * node.type.dtype.itemsize)
-    first = fn.mul(s, index(count))
-    start, stop = fn.share(count)
-    with fn.loop(start, stop) as i:
-        row = fn.load(fn.at(rows, fn.add(first, i), "i64"), "i64")
-        _copy(
-            fn, fn.at(target, fn.mul(i, size), "i8"), fn.at(source, fn.mul(row, size), "i8"), size
-        )

@@ -18,6 +18,7 @@ from chainrule.graph import Graph, Node, build
 from chainrule.native import threads
 from chainrule.native.program import NativeProgram
 from chainrule.native.threads import ENTRY
+from chainrule.runtime.batches import choosing
 from chainrule.runtime.driver import Word, driver
 
 Array = np.ndarray
@@ -61,7 +62,7 @@ class _Memory:
     """What every step of a loop reads and writes, besides its scalars."""
 
     buffers: CarryBuffers
-    batches: list[Array]
+    data: list[Array]  # the inputs between the carry and the key
     key: Array
     step: Array
 
@@ -76,9 +77,12 @@ class _Step:
         memory: _Memory,
         scalars: Sequence[int],
         most_threads: int | None,
+        rows: Node | None,
     ) -> None:
-        """`scalars` are the addresses at which the scalars are left."""
-        self.program = NativeProgram(graph, drivers, most_threads)
+        """`scalars` are the addresses at which the scalars are left; `rows` is the input of the
+        numbers of the batch's rows."""
+        trusted = [] if rows is None else [rows]
+        self.program = NativeProgram(graph, drivers, most_threads, trusted=trusted)
         self._arena = self.program.arena()
         self.scalars = graph.outputs[len(memory.buffers.sets[0]) :]
         # One for steps that read the first set of the carry, one for those that read the second.
@@ -87,7 +91,7 @@ class _Step:
     def _table(self, memory: _Memory, now: int, scalars: Sequence[int]) -> Array:
         graph, slots = self.program.graph, self.program.layout.slots
         table, sets = self.program.table(self._arena), memory.buffers.sets
-        inputs = [*sets[now], *memory.batches, memory.key, memory.step]
+        inputs = [*sets[now], *memory.data, memory.key, memory.step]
         for node, array in zip(graph.inputs, inputs, strict=True):
             table[slots[node]] = array.ctypes.data
         outputs = [*(a.ctypes.data for a in sets[1 - now]), *scalars]
@@ -110,6 +114,7 @@ class _Measured:
         memory: _Memory,
         common: dict[str, int],
         most_threads: int | None,
+        rows: Node | None,
     ) -> None:
         """`common` are the addresses of the scalars that unmeasured steps have too, by name."""
         self.every = every
@@ -121,7 +126,7 @@ class _Measured:
         self.memory = np.zeros(len(self.own), np.uint64)
         own = iter(_places(self.memory))
         scalars = [common.get(n) or next(own) for n in names]
-        self.step = _Step(graph, [], memory, scalars, most_threads)
+        self.step = _Step(graph, [], memory, scalars, most_threads, rows)
         self._entry = self.step.program.code.function("program", *ENTRY)
         self.address = ctypes.cast(self._entry, ctypes.c_void_p).value or 0
 
@@ -167,20 +172,31 @@ class StepLoop:
     ) -> None:
         self._team, self._threads = team, team or most_threads
         self._sources = [np.asarray(s, order="C") for s in sources]
-        count = len(buffers.sets[0])
-        inputs = graph.inputs[count : count + len(sources)]
-        batches = self._sources if whole else [np.zeros(n.shape, n.type.dtype) for n in inputs]
+        self._count = count = len(buffers.sets[0])
+        self._whole = whole
+        batch = graph.inputs[count].shape[0] if sources else 0
+        data = [*self._sources] if whole else [*self._sources, np.zeros(batch, np.int64)]
         step = np.zeros((), np.uint32)
-        self._memory = _Memory(buffers, batches, np.asarray(key, order="C"), step)
+        self._memory = _Memory(buffers, data, np.asarray(key, order="C"), step)
         self._late = np.zeros((), np.int64)
         self._usual = math.inf  # nanoseconds that a step took the last time
         self._names = graph.output_names[count:]
         self._scalars = np.zeros(len(self._names), np.uint64)
-        text = driver(inputs, count, len(self._names), finite, whole)
+        chosen = None if whole else count + len(sources)
+        text = driver(chosen, batch, len(self._names), finite)
+        graph, rows = self._made_ready(graph)
         places = _places(self._scalars)
-        self._plain = _Step(_distinct(graph), [text], self._memory, places, self._threads)
+        self._plain = _Step(graph, [text], self._memory, places, self._threads, rows)
         self._entry = self._plain.program.code.function("steps", *ENTRY)
         self._measured: _Measured | None = None
+
+    def _made_ready(self, graph: Graph) -> tuple[Graph, Node | None]:
+        """The graph with outputs of their own, that reads its rows where they are; and the input
+        of the rows' numbers."""
+        if self._whole:
+            return _distinct(graph), None
+        graph, rows = choosing(graph, self._count, self._sources)
+        return _distinct(graph), rows
 
     @property
     def text(self) -> str:
@@ -196,8 +212,8 @@ class StepLoop:
         """From now on, steps whose number divides by `every` run this graph. It takes the same
         step, and has more scalars among those that the loop's own has too, by their names."""
         common = dict(zip(self._names, _places(self._scalars), strict=True))
-        graph = _distinct(graph)
-        self._measured = _Measured(graph, every, self._memory, common, self._threads)
+        graph, rows = self._made_ready(graph)
+        self._measured = _Measured(graph, every, self._memory, common, self._threads, rows)
 
     def run(self, rows: Array, first_step: int, seconds: float = math.inf) -> Told:
         """Runs one step for each row of `rows` ([steps, batch], int64: which rows of the sources;
@@ -209,7 +225,7 @@ class StepLoop:
         told = np.zeros((steps, len(self._scalars)), np.uint64)
         self._memory.step[...] = first_step
         self._late[...] = 0
-        job = np.zeros(Word.SOURCES + len(self._sources), np.uint64)
+        job = np.zeros(len(Word), np.uint64)
         for word, array in (
             (Word.TABLE, self._plain.tables[buffers.now]),
             (Word.TABLE_AFTER, self._plain.tables[1 - buffers.now]),
@@ -218,7 +234,6 @@ class StepLoop:
             (Word.SCALARS, self._scalars),
             (Word.TOLD, told),
             (Word.LATE, self._late),
-            *((Word.SOURCES + i, source) for i, source in enumerate(self._sources)),
         ):
             job[word] = array.ctypes.data
         job[Word.FIRST], job[Word.STEPS], job[Word.EVERY] = first_step, steps, 1

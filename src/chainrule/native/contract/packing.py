@@ -31,7 +31,8 @@ def pack(
     `bounds`. Lanes past the last column become 0."""
     innermost = p.summed[-1]
     across = p.right.strides[p.column]
-    if across != 1 and p.right.strides[innermost] == 1 and columns.lanes > 1:
+    lies_along = p.right.strides[innermost] == 1 and innermost != p.right.chosen
+    if across != 1 and lies_along and columns.lanes > 1:
         _turn_blocks(w, p, kind, at, columns, panel, bounds)
         return
     summed_loops(w.fn, p, at, bounds, lambda here: _copy(w, p, kind, here, columns, panel))
@@ -40,7 +41,7 @@ def pack(
 def _copy(w: Writer, p: Plan, kind: str, at: Index, columns: Columns, panel: Panel) -> None:
     """One step of the sums: its vectors, loaded or gathered."""
     fn, across = w.fn, p.right.strides[p.column]
-    start, place = offset(fn, p.right, at), packed_step(fn, p, at, panel)
+    start, place = offset(w, p.right, at), packed_step(fn, p, at, panel)
     ahead = _AHEAD * p.right.strides[p.summed[-1]]
     for v in range(columns.vectors):
         w.enter((), columns.lanes, columns.mask(v))
@@ -102,7 +103,7 @@ def _turn(
     fn, across = w.fn, p.right.strides[p.column]
     memory = w.pointers[p.right.memory]
     place = plus(fn, packed_step(fn, p, at, panel), scaled(fn, v, lanes))
-    base = plus(fn, offset(fn, p.right, at), scaled(fn, v, lanes * across))
+    base = plus(fn, offset(w, p.right, at), scaled(fn, v, lanes * across))
     targets = []
     for step in range(lanes):
         there = plus(fn, place, index(step * panel.vectors * lanes))

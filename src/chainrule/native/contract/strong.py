@@ -29,13 +29,15 @@ class StrongZeros:
     def __init__(self, w: Writer, p: Plan, kind: str) -> None:
         self._w = w
         self._letters = [c for c in (*p.outer, p.row, p.column) if c]
-        self._pointers = [w.pointers[p.left.memory], w.pointers[p.right.memory]]
+        memory = [p.left.memory, p.right.memory]
+        memory += [operand.rows.memory for operand in (p.left, p.right) if operand.rows]
+        self._pointers = [w.pointers[node] for node in memory]
         numbers = ("rows", "width", "line", *(f"at.{c}" for c in self._letters))
-        fn = Function(f"{w.fn.name}.again", ["", "", ""], w.fn.declared, numbers)
+        fn = Function(f"{w.fn.name}.again", [""] * (len(memory) + 1), w.fn.declared, numbers)
         w.fn.companions.append(fn)
         self._function = fn
-        memory = {p.left.memory: fn.parameters[0], p.right.memory: fn.parameters[1]}
-        inner = Writer(fn, w.memory, memory)
+        *given, sums = fn.parameters
+        inner = Writer(fn, w.memory, dict(zip(memory, given, strict=True)))
         at = {c: fn.numbers[f"at.{c}"] for c in self._letters}
         count = {"rows": fn.numbers["rows"], "width": fn.numbers["width"]}
         with fn.loop(index(0), count["rows"]) as r, fn.loop(index(0), count["width"]) as c:
@@ -46,7 +48,7 @@ class StrongZeros:
                 here[p.column] = plus(fn, at[p.column], c)
             total = _again(inner, p, kind, here)
             place = fn.add(fn.mul(r, fn.numbers["line"]), c)
-            fn.store(total, fn.at(fn.parameters[2], place, kind))
+            fn.store(total, fn.at(sums, place, kind))
 
     def mend(self, at: Index, sums: Value, rows: Value, width: int, line: int) -> None:
         """Takes `rows` x `width` sums again, from `at` on, into a buffer whose rows are `line`
@@ -63,7 +65,7 @@ def _again(w: Writer, p: Plan, kind: str, at: Index) -> Value:
     def step(here: Index) -> None:
         w.enter((), 0, None)
         x, y = (
-            w.read(operand.memory, Coordinate(offset(fn, operand, here)))
+            w.read(operand.memory, Coordinate(offset(w, operand, here)))
             for operand in (p.left, p.right)
         )
         before = fn.get(total, kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from chainrule.graph.types import short_name
 from chainrule.native.contract.plans import Operand, Plan
 from chainrule.native.ir import Function, Value, index
 from chainrule.native.places import Coordinate, plus, scaled
@@ -59,15 +60,23 @@ def accumulate(
 
     def step(inner: Index) -> None:
         right = _right(w, p, inner, columns, panel, kind)
-        base = offset(fn, p.left, inner)
-        for r, line in enumerate(slots):
-            there = plus(fn, base, index(r * p.left.strides.get(p.row, 0)))
+        starts = _row_starts(w, p, inner, rows)
+        for there, line in zip(starts, slots, strict=True):
             left = _factors(w, p.left, p.column, there, columns)
             for x, y, slot in zip(left, right, line, strict=True):
                 fn.put(slot, multiply_add(fn, x, y, fn.get(slot, kind, lanes)))
 
     summed_loops(fn, p, at, bounds, step)
     return [[fn.get(slot, kind, lanes) for slot in line] for line in slots]
+
+
+def _row_starts(w: Writer, p: Plan, at: Index, rows: int) -> list[Value]:
+    """Where the left operand's number of each row lies."""
+    if p.row and p.row == p.left.chosen:
+        places = [plus(w.fn, at[p.row], index(r)) for r in range(rows)]
+        return [offset(w, p.left, {**at, p.row: place}) for place in places]
+    base, stride = offset(w, p.left, at), p.left.strides.get(p.row, 0)
+    return [plus(w.fn, base, index(r * stride)) for r in range(rows)]
 
 
 def summed_loops(
@@ -92,7 +101,7 @@ def _right(
     w: Writer, p: Plan, at: Index, columns: Columns, panel: Panel | None, kind: str
 ) -> list[Value]:
     if panel is None:
-        return _factors(w, p.right, p.column, offset(w.fn, p.right, at), columns)
+        return _factors(w, p.right, p.column, offset(w, p.right, at), columns)
     fn, lanes = w.fn, columns.lanes
     place = packed_step(fn, p, at, panel)
     found = []
@@ -134,10 +143,23 @@ def multiply_add(fn: Function, x: Value, y: Value, total: Value) -> Value:
     return fn.fma(x, y, total) if x.is_float else fn.add(total, fn.mul(x, y))
 
 
-def offset(fn: Function, operand: Operand, at: Index) -> Value:
+def offset(w: Writer, operand: Operand, at: Index) -> Value:
     """The distance of an operand's number from the start of its memory, in numbers."""
-    total = index(operand.first)
+    fn, total = w.fn, index(operand.first)
     for letter, stride in operand.strides.items():
         if letter in at:
-            total = plus(fn, total, scaled(fn, at[letter], stride))
+            place = at[letter]
+            if letter == operand.chosen:
+                place = _row(w, operand, place)
+            total = plus(fn, total, scaled(fn, place, stride))
     return total
+
+
+def _row(w: Writer, operand: Operand, place: Value) -> Value:
+    """The number of the row that was chosen for a place."""
+    fn, rows = w.fn, operand.rows
+    assert rows is not None
+    (stride,) = [n for n in rows.strides if n]
+    kind = short_name(rows.memory.type.dtype)
+    there = plus(fn, scaled(fn, place, stride), index(rows.first))
+    return fn.cast(fn.load(fn.at(w.pointers[rows.memory], there, kind), kind), "i64")

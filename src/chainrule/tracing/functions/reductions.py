@@ -150,13 +150,15 @@ def ptp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 @function(np.all, method="all")
 def all(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    false: Any = as_traced(a) == 0
+    traced = as_traced(a)
+    false: Any = ~traced if traced.dtype == np.bool_ else traced == 0
     return ~any(false, axis=axis, keepdims=keepdims)
 
 
 @function(np.any, method="any")
 def any(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    true = as_traced(a) != 0
+    traced = as_traced(a)
+    true = traced if traced.dtype == np.bool_ else traced != 0
     axes = normal_axes(axis, true.ndim)
     if 0 in [true.shape[i] for i in axes]:
         return np.sum(true, axis=axes, keepdims=keepdims) > 0
