@@ -82,7 +82,7 @@ def test_traced_code_computes_what_numpy_computes(row: Sample, case: Case, dtype
     """Tracing and the reference interpreter give NumPy's values, dtypes and shapes."""
     args = arguments(case, dtype)
     want = plain(row, args)
-    got = Program(cr.trace(row.function, *args))(arrays(args))
+    got = Program(cr.trace(row.function, *args), "reference")(arrays(args))
     for one, other in zip(got, want, strict=True):
         assert_close(one, other, row.ulps, row.floor)
         if row.floor == 0 and row.name not in SIGN_OF_ZERO_LOST:
