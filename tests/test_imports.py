@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": (_TRAINING - {"training"}) | {"report"},  # a run writes its own report
     "report": {"errors", "observe"},
     "chainrule": _PUBLIC,
-    "cli": _PUBLIC | {"chainrule"},
+    "cli": _PUBLIC | {"chainrule", "native"},
     "__main__": {"cli"},
 }
 

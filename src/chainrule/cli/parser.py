@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "predict the rows of a table with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "report": "write the report of a run, one HTML page",
+    "cache": "show the compiled code that is kept, or remove it",
 }
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
 _BEFORE_COMMAND = ("-h", "--help", "--version")
@@ -158,6 +159,7 @@ def _parser() -> _Parser:
     _predict(_command(commands, "predict", "RUN TABLE [OPTIONS]"))
     _explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
     _report(_command(commands, "report", "RUN [OPTIONS]"))
+    _cache(_command(commands, "cache", "[OPTIONS]"))
     return parser
 
 
@@ -297,6 +299,15 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _examples(
         f"{config.COMMAND} report runs/digits-001 --output digits.html",
         "the page about a run, in a file that needs nothing else",
+    )
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clear", action="store_true", help="remove all of it")
+    parser.epilog = (
+        "What a network or a function was compiled to is kept, so that the next time it\n"
+        "begins at once. Nothing is lost with it: what is missing is compiled again.\n"
+        "CHAINRULE_CACHE names another folder; CHAINRULE_CACHE=off keeps nothing."
     )
 
 
