@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a network on a table or a built-in data set",
     "predict": "predict the rows of a table with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
+    "stages": "show a function of yours from its trace to machine code",
     "report": "write the report of a run, one HTML page",
     "cache": "show the compiled code that is kept, or remove it",
 }
@@ -158,6 +159,7 @@ def _parser() -> _Parser:
     _train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
     _predict(_command(commands, "predict", "RUN TABLE [OPTIONS]"))
     _explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
+    _stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
     _report(_command(commands, "report", "RUN [OPTIONS]"))
     _cache(_command(commands, "cache", "[OPTIONS]"))
     return parser
@@ -290,6 +292,19 @@ def _explain(parser: argparse.ArgumentParser) -> None:
         "a small network that has not learned yet",
         f"{called} explain runs/iris-001 --row 17 --html step.html",
         "a trained network and one of its rows, also as a page",
+    )
+
+
+def _stages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.py", help="your Python file; it is run")
+    parser.add_argument("--function", metavar="NAME", help="which of the file's functions")
+    parser.add_argument("--stage", metavar="NAME", help="show this one alone, such as regions")
+    parser.epilog = (
+        "The file defines a function and `example`, a tuple of arguments to show it for.\n"
+        "It is run as Python runs it: name only a file of yours.\n\n"
+    ) + _examples(
+        f"{config.COMMAND} stages examples/logistic.py --stage loops",
+        "the kernels of a loss and its gradient, with their arithmetic",
     )
 
 

@@ -110,6 +110,14 @@ def _compile(text: str, level: int) -> bytes:
     return code
 
 
+def assembly(text: str, level: int = 3) -> str:
+    """The machine code of a module, as text."""
+    module = llvm.parse_assembly(text)
+    optimise(module, level)
+    code: str = machine().emit_assembly(module)
+    return code
+
+
 def optimise(module: Any, level: int) -> None:
     """LLVM's own passes, without those that look for vectors."""
     builder = _builder(level)
