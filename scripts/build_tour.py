@@ -69,7 +69,7 @@ def stages() -> dict[str, str]:
 
 
 def gradient_stages(loss: Any) -> dict[str, Graph]:
-    return pipeline.stages(cr.value_and_grad(loss, (0, 1)), W, B, X, Y)
+    return pipeline.graph_stages(cr.value_and_grad(loss, (0, 1)), W, B, X, Y)
 
 
 def plan(graph: Graph) -> str:

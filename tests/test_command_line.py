@@ -112,3 +112,19 @@ def test_ctrl_c_saves_and_resuming_ends_in_the_same_bits(folder: Path) -> None:
     found, _ = load_tensors(folder / "cut" / "net.safetensors")
     assert list(found) == list(expected)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_threads_are_chosen_for_each_command_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run goes on with as many as it is then given, and predicts with others."""
+    words = "train table.csv --target kind --run-dir run --quiet --epochs"
+    assert main([*words.split(), "3", "--threads", "1"]) == 0
+    assert main("train --resume run --quiet --epochs 6 --threads 2".split()) == 0
+    capsys.readouterr()
+    said = []
+    for threads in ([], ["--threads", "1"], ["--threads", "3"]):
+        assert main(["predict", "run", "table.csv", *threads]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0].count("\n") == 61
+    assert said[1] == said[2] == said[0]
+    assert main([*words.split(), "3", "--threads", "9999"]) == 2
+    assert "1 to 512" in capsys.readouterr().err

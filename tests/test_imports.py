@@ -33,7 +33,7 @@ _TRAINING = _STAGES | {
     "observe",
     "training",
 }
-_PUBLIC = _TRAINING | {"checking", "jacobians", "report"}
+_PUBLIC = _TRAINING | {"checking", "jacobians", "lowering", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": _GRAPH | {"native"},
     "backends": _GRAPH | {"reference", "native"},
     "pipeline": _STAGES | {"backends"},
+    "lowering": _STAGES | {"native", "pipeline"},
     "checking": _BASE | {"tracing", "pipeline"},
     "jacobians": _BASE | {"tracing", "backward", "pipeline"},
     "nn": _GRAPH | {"reference", "tracing", "pipeline", "store"},
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": (_TRAINING - {"training"}) | {"report"},  # a run writes its own report
     "report": {"errors", "observe"},
     "chainrule": _PUBLIC,
-    "cli": _PUBLIC | {"chainrule"},
+    "cli": _PUBLIC | {"chainrule", "native"},
     "__main__": {"cli"},
 }
 

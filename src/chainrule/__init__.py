@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chainrule import nn, optim
     from chainrule.checking import check_grads
     from chainrule.jacobians import jacobian
+    from chainrule.lowering import stages
     from chainrule.nn import load, save
     from chainrule.pipeline import compile, grad, hvp, stop_gradient, trace, value_and_grad
     from chainrule.tracing import random
@@ -34,6 +35,7 @@ __all__ = [
     "optim",
     "random",
     "save",
+    "stages",
     "stop_gradient",
     "trace",
     "train",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "checking": ["check_grads"],
     "jacobians": ["jacobian"],
+    "lowering": ["stages"],
     "nn": ["load", "save"],
     "pipeline": ["compile", "grad", "hvp", "stop_gradient", "trace", "value_and_grad"],
     "tracing": ["random"],

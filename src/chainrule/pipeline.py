@@ -52,7 +52,7 @@ def trace(function: Function, *args: Any) -> Graph:
     return tracing.capture(function, args).graph
 
 
-def stages(function: Function, *args: Any) -> dict[str, Graph]:
+def graph_stages(function: Function, *args: Any) -> dict[str, Graph]:
     """The graph after every stage, by the stage's name: "traced", then each rewrite."""
     graph = trace(function, *args)
     found = {"traced": graph}

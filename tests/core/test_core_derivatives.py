@@ -157,7 +157,7 @@ def test_origins_name_the_users_line_and_the_stage() -> None:
 
 def test_the_stages_of_a_function_can_be_held_and_run() -> None:
     """Each is a sound graph of the same values."""
-    found = pipeline.stages(cr.grad(bumpy), X)
+    found = pipeline.graph_stages(cr.grad(bumpy), X)
     assert next(iter(found)) == "traced"
     assert len(found) > 3
     want = cr.grad(bumpy)(X)

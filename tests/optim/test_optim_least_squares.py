@@ -131,7 +131,7 @@ def test_a_fit_is_that_of_scipy(method: str) -> None:
 
 def test_a_fit_says_what_it_is() -> None:
     fit = optim.least_squares(decay, START, X, noisy())
-    np.testing.assert_array_equal(fit.residuals, decay(fit.x, X, noisy()))
+    np.testing.assert_allclose(fit.residuals, decay(fit.x, X, noisy()), rtol=0, atol=1e-15)
     assert fit.value == pytest.approx(np.sum(fit.residuals**2), rel=1e-15)
     assert fit.jacobian.shape == (40, 3)
     np.testing.assert_allclose(fit.jacobian[:, 0], np.exp(-fit.x["rate"] * X), rtol=1e-14)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import tracemalloc
 from pathlib import Path
@@ -177,6 +178,7 @@ def test_memory_does_not_grow_with_the_steps() -> None:
         if isinstance(event, RunStarted):
             tracemalloc.start()
         if isinstance(event, EpochEnded) and event.epoch % 50 == 49:
+            gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
 
     x, y = blobs(rows=480, width=8)

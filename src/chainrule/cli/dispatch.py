@@ -63,6 +63,14 @@ def _command(arguments: Arguments, words: Sequence[str]) -> Callable[[], int]:
         from chainrule.cli.explain import run_explain
 
         return lambda: run_explain(arguments)
+    if arguments.command == "stages":
+        from chainrule.cli.stages import run_stages
+
+        return lambda: run_stages(arguments)
+    if arguments.command == "cache":
+        from chainrule.cli.cache import run_cache
+
+        return lambda: run_cache(arguments)
     from chainrule.cli.report import run_report
 
     return lambda: run_report(arguments)

@@ -19,7 +19,9 @@ COMMANDS = {
     "train": "train a network on a table or a built-in data set",
     "predict": "predict the rows of a table with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
+    "stages": "show a function of yours from its trace to machine code",
     "report": "write the report of a run, one HTML page",
+    "cache": "show the compiled code that is kept, or remove it",
 }
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
 _BEFORE_COMMAND = ("-h", "--help", "--version")
@@ -157,7 +159,9 @@ def _parser() -> _Parser:
     _train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
     _predict(_command(commands, "predict", "RUN TABLE [OPTIONS]"))
     _explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
+    _stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
     _report(_command(commands, "report", "RUN [OPTIONS]"))
+    _cache(_command(commands, "cache", "[OPTIONS]"))
     return parser
 
 
@@ -291,12 +295,34 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _stages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.py", help="your Python file; it is run")
+    parser.add_argument("--function", metavar="NAME", help="which of the file's functions")
+    parser.add_argument("--stage", metavar="NAME", help="show this one alone, such as regions")
+    parser.epilog = (
+        "The file defines a function and `example`, a tuple of arguments to show it for.\n"
+        "It is run as Python runs it: name only a file of yours.\n\n"
+    ) + _examples(
+        f"{config.COMMAND} stages examples/logistic.py --stage loops",
+        "the kernels of a loss and its gradient, with their arithmetic",
+    )
+
+
 def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
     parser.add_argument("--output", metavar="FILE", help="where to write it (RUN/report.html)")
     parser.epilog = _examples(
         f"{config.COMMAND} report runs/digits-001 --output digits.html",
         "the page about a run, in a file that needs nothing else",
+    )
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clear", action="store_true", help="remove all of it")
+    parser.epilog = (
+        "What a network or a function was compiled to is kept, so that the next time it\n"
+        "begins at once. Nothing is lost with it: what is missing is compiled again.\n"
+        "CHAINRULE_CACHE names another folder; CHAINRULE_CACHE=off keeps nothing."
     )
 
 

@@ -36,12 +36,16 @@ class Contents:
 
 
 def folder() -> Path | None:
-    """Where entries lie: `CHAINRULE_CACHE`, else the user's cache directory; None when off."""
+    """Where entries lie: `CHAINRULE_CACHE`, else the user's cache directory; None when off, or
+    where the user has no home."""
     if config.CACHE == "off":
         return None
     if config.CACHE:
         return Path(config.CACHE)
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "chainrule"
     base = os.environ.get("XDG_CACHE_HOME")
@@ -54,14 +58,16 @@ def get(key: str, build: Callable[[], bytes]) -> bytes:
     if place is None:
         return build()
     path = place / f"{hashlib.blake2b(key.encode(), digest_size=20).hexdigest()}{_SUFFIX}"
-    found = _read(path)
+    found = _read(path) if _is_trusted(place) else None
     if found is not None:
         return found
     code = build()
     with contextlib.suppress(FileError, OSError):
         _make_private(place)
-        write_atomic(path, _MAGIC + _checksum(code) + code)
+        # An entry that a power cut damages is found by its checksum, and built again.
+        write_atomic(path, _MAGIC + _checksum(code) + code, durable=False)
         _bound(place, config.CACHE_BYTES)
+        sweep(place)
     return code
 
 
@@ -86,15 +92,25 @@ def _checksum(code: bytes) -> bytes:
     return hashlib.blake2b(code, digest_size=_DIGEST).digest()
 
 
-def _make_private(place: Path) -> None:
-    """The folder, for this user alone; code is loaded from it."""
-    make_directory(place)
-    if os.name == "posix":
+def _is_trusted(place: Path) -> bool:
+    """Whether nobody else may have written what lies in the folder: it is code, and will run."""
+    try:
         found = place.stat()
-        if found.st_uid != os.getuid():
-            raise FileError(f"{place} belongs to another user")
-        if found.st_mode & 0o077:
-            place.chmod(0o700)
+    except OSError:
+        return False
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _make_private(place: Path) -> None:
+    """The folder, for this user alone; what lies in one where others could write is removed."""
+    make_directory(place)
+    if place.stat().st_uid != os.getuid():
+        raise FileError(f"{place} belongs to another user")
+    trusted = _is_trusted(place)
+    place.chmod(0o700)
+    if not trusted:
+        for _, _, path in _entries(place):
+            path.unlink()
 
 
 def _entries(place: Path) -> Iterator[tuple[float, int, Path]]:

@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 from llvmlite.binding.newpassmanagers import NewPassManager
 
@@ -92,9 +93,14 @@ class Code:
 
 def compile_module(text: str, level: int = 3) -> bytes:
     """A module as an object file: from the cache, or parsed, verified, optimised and emitted."""
+    return cache.get(cache_key(text, level), lambda: _compile(text, level))
+
+
+def cache_key(text: str, level: int) -> str:
+    """All that the object file of a module follows from."""
     version = ".".join(map(str, llvm.llvm_version_info))
-    parts = [config.VERSION, version, llvm.get_host_cpu_name(), _features_text(), str(level), text]
-    return cache.get("\0".join(parts), lambda: _compile(text, level))
+    versions = [config.VERSION, llvmlite.__version__, version]
+    return "\0".join([*versions, llvm.get_host_cpu_name(), _features_text(), str(level), text])
 
 
 def _compile(text: str, level: int) -> bytes:
@@ -102,6 +108,14 @@ def _compile(text: str, level: int) -> bytes:
     module.verify()
     optimise(module, level)
     code: bytes = machine().emit_object(module)
+    return code
+
+
+def assembly(text: str, level: int = 3) -> str:
+    """The machine code of a module, as text."""
+    module = llvm.parse_assembly(text)
+    optimise(module, level)
+    code: str = machine().emit_assembly(module)
     return code
 
 

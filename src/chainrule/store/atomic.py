@@ -56,14 +56,17 @@ def file_error(failed: str, path: Path, error: OSError) -> FileError:
     return FileError(f"{failed}: {reason}", where=str(path), do=do)
 
 
-def write_atomic(path: str | os.PathLike[str], data: Chunk | Iterable[Chunk]) -> None:
+def write_atomic(
+    path: str | os.PathLike[str], data: Chunk | Iterable[Chunk], *, durable: bool = True
+) -> None:
     """Write `data` to `path` so that the file afterwards holds all of it, or what it held before.
 
     `data` is the bytes, or an iterable of pieces written one after the other. Whatever goes wrong
     before the file is complete (a full disk, an I/O error, Ctrl-C, an error raised by the iterable)
     the file that was there stays as it was and the temporary one is removed; after a kill or a
     power cut the temporary one may stay behind, for `sweep`. Only where the directory itself cannot
-    be synced is the new file already in place when the error is raised.
+    be synced is the new file already in place when the error is raised. A file that is not
+    `durable` does not wait for the disk: after a power cut it may hold anything.
 
     Raises FileError, with the reason and what to do, for all that the operating system refuses.
     """
@@ -73,7 +76,7 @@ def write_atomic(path: str | os.PathLike[str], data: Chunk | Iterable[Chunk]) ->
     temporary = target.with_name(PARTIAL + secrets.token_hex(8))
     try:
         with contextlib.ExitStack() as held:
-            _write_whole(temporary, _pieces(data), held)
+            _write_whole(temporary, _pieces(data), held, durable)
             try:
                 os.replace(temporary, target)
             except BaseException:
@@ -84,7 +87,8 @@ def write_atomic(path: str | os.PathLike[str], data: Chunk | Iterable[Chunk]) ->
             raise
         raise file_error(f"could not write {target.name}", target, error) from error
     try:
-        _sync_directory(target.parent)
+        if durable:
+            _sync_directory(target.parent)
     except OSError as error:
         failed = f"{target.name} is written, but may be lost if the power fails"
         raise file_error(failed, target, error) from error
@@ -134,8 +138,10 @@ def _pieces(data: Chunk | Iterable[Chunk]) -> Iterator[memoryview]:
             yield view.cast("B")
 
 
-def _write_whole(temporary: Path, pieces: Iterator[memoryview], held: contextlib.ExitStack) -> None:
-    """Create `temporary` with all the bytes on disk, locked until `held` is closed.
+def _write_whole(
+    temporary: Path, pieces: Iterator[memoryview], held: contextlib.ExitStack, durable: bool
+) -> None:
+    """Create `temporary` with all the bytes, locked until `held` is closed; on disk if `durable`.
 
     On failure nothing is left of it.
     """
@@ -146,7 +152,8 @@ def _write_whole(temporary: Path, pieces: Iterator[memoryview], held: contextlib
             _hold(descriptor, held)
             for piece in pieces:
                 _write_all(descriptor, piece)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             # Some file systems report a full disk only here, so its error counts too.
             os.close(descriptor)

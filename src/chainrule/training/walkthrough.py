@@ -26,7 +26,7 @@ from chainrule.observe.walkthrough import (
     telling_terms,
     telling_units,
 )
-from chainrule.pipeline import grad
+from chainrule.pipeline import compile, grad
 from chainrule.tracing import trees
 from chainrule.training.dense_stages import (
     SAME,
@@ -81,7 +81,7 @@ def walk(
         error, slope = _error(objective, layers[-1].outputs, y)
         layers = _backward(layers, slope)
         _check_finite(error, layers)
-        graph_difference = _compare_with_graph(layers, grad(loss)(net))
+        graph_difference = _compare_with_graph(layers, _gradient(loss)(net))
         largest = max(layer.largest_gradient for layer in layers)
         tolerance = max(TOLERANCE * largest, ROUNDING)
         layers = [_shortened(layer, layers[i + 1 : i + 2]) for i, layer in enumerate(layers)]
@@ -92,6 +92,11 @@ def walk(
 
 
 # --- forward --------------------------------------------------------------------------------
+
+
+def _gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient of a function that is called once: compiling would take longer than it saves."""
+    return compile(grad(function), backend="reference")
 
 
 def _forward(
@@ -177,7 +182,7 @@ def _error(objective: Objective, outputs: Array, y: Array) -> tuple[ErrorWalk, A
     targets = _targets(objective.task, y, len(outputs))
     parts = loss_parts(objective.loss, outputs, targets)
     if parts is None:
-        error = np.asarray(grad(lambda a: objective(a, y))(outputs[None]))[0]
+        error = np.asarray(_gradient(lambda a: objective(a, y))(outputs[None]))[0]
         parts = LossParts("", "", error)
     walked = ErrorWalk(
         loss=objective.name,

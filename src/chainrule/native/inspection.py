@@ -1,0 +1,135 @@
+"""A graph's way through the native compiler, as text.
+
+Receives: a rewritten graph. Returns: the texts of regions, loops, LLVM assembly and machine code,
+and what each kernel costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chainrule.graph import OPS, Graph, Node
+from chainrule.graph.text import value_names
+from chainrule.native import target
+from chainrule.native.program import NativeProgram
+from chainrule.native.regions import VIEWS, Region, computed_by, reads
+from chainrule.native.schedule import Scheduled, multiply_adds
+
+STAGES = ("regions", "loops", "llvm", "assembly")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What one kernel of a program does and costs. `flops` counts a multiply-add as two, and every
+    other function of a number as one."""
+
+    name: str
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    phase: int  # kernels of one phase need not wait for each other
+    shared: bool  # whether threads share it; else the first thread runs it
+
+
+def native_stages(graph: Graph) -> tuple[dict[str, str], list[Kernel]]:
+    """The texts of `STAGES`, and the kernels in the order in which they run."""
+    program = NativeProgram(graph)
+    names = value_names(graph)
+    kernels = [_kernel(n, entry, program) for n, entry in enumerate(program.scheduled)]
+    texts = (
+        _regions_text(program, names),
+        _loops_text(program, kernels),
+        program.text,
+        target.assembly(program.text),
+    )
+    return dict(zip(STAGES, texts, strict=True)), kernels
+
+
+# --- what a kernel costs --------------------------------------------------------------------
+
+
+def _kernel(number: int, entry: Scheduled, program: NativeProgram) -> Kernel:
+    region = entry.region
+    return Kernel(
+        f"kernel {number}",
+        sum(_flops(node) for node in computed_by(region, program.memory)),
+        sum(_bytes(node) for node in _sources(region, program)),
+        sum(_bytes(node) for node in region.stored),
+        entry.phase,
+        entry.shared,
+    )
+
+
+def _flops(node: Node) -> int:
+    if not node.type.is_float or node.op in ("cast", "stop", "where"):
+        return 0
+    if node.op == "contract":
+        return 2 * multiply_adds(node)
+    if node.op in ("sum", "max"):
+        return node.operands[0].type.size
+    return node.type.size if OPS[node.op].elementwise else 0
+
+
+def _sources(region: Region, program: NativeProgram) -> list[Node]:
+    """The values that a kernel reads from memory, each once."""
+    found: dict[Node, None] = {}
+    for node in region.members:
+        for source, _ in reads(node, program.memory):
+            if source not in region.members:
+                found[source] = None
+    return list(found)
+
+
+def _bytes(node: Node) -> int:
+    return node.type.size * node.type.dtype.itemsize
+
+
+# --- the texts ------------------------------------------------------------------------------
+
+
+def _regions_text(program: NativeProgram, names: dict[Node, str]) -> str:
+    """Which values are computed together, which are stored, and which are never stored."""
+    order = {node: place for place, node in enumerate(program.graph.nodes())}
+
+    def listed(nodes: Sequence[Node]) -> str:
+        return ", ".join(names[n] for n in sorted(nodes, key=order.__getitem__)) or "nothing"
+
+    parts = []
+    for number, entry in enumerate(program.scheduled):
+        region = entry.region
+        inside = computed_by(region, program.memory)
+        work = [n for n in inside if n.op not in VIEWS and n.op not in ("constant", "iota")]
+        ops = ", ".join(f"{names[n]} {n.op}" for n in sorted(work, key=order.__getitem__))
+        parts.append(
+            f"kernel {number}: {region.kind} over {list(region.domain)}\n"
+            f"  reads     {listed(_sources(region, program))}\n"
+            f"  computes  {ops}\n"
+            f"  stores    {listed(region.stored)}"
+        )
+    return "\n".join(parts) or "no kernels: every output is an input or a constant"
+
+
+def _loops_text(program: NativeProgram, kernels: Sequence[Kernel]) -> str:
+    """The kernels as they run: who runs them, when, and what they cost.
+
+    The one place where the text of each kernel's loops belongs, below the line about it.
+    """
+    lines = []
+    for kernel, entry in zip(kernels, program.scheduled, strict=True):
+        who = "all threads" if kernel.shared else "first thread"
+        lines.append(
+            f"{kernel.name}: phase {kernel.phase}, {who}, {entry.region.kind} over "
+            f"{list(entry.region.domain)}; {_cost(kernel)}"
+        )
+    arena = program.layout.arena_size
+    flops = sum(kernel.flops for kernel in kernels)
+    lines.append(f"together {flops:,} flops; {arena:,} bytes of memory for what lies between")
+    return "\n".join(lines)
+
+
+def _cost(kernel: Kernel) -> str:
+    moved = kernel.bytes_read + kernel.bytes_written
+    ratio = f", {kernel.flops / moved:.2f} flops a byte" if moved else ""
+    traffic = f"{kernel.bytes_read:,} bytes read, {kernel.bytes_written:,} written"
+    return f"{kernel.flops:,} flops, {traffic}{ratio}"
