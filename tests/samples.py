@@ -982,5 +982,74 @@ def _writing() -> None:
     )
 
 
+# --- windows ---
+
+
+def _fold(shape: tuple[int, ...], **geometry: tuple[int, ...]) -> Callable[..., Any]:
+    """The overlap-add, one element after the other."""
+
+    def fold(windows: Any) -> Any:
+        result = np.zeros(shape, windows.dtype)
+        for place, element in np.ndenumerate(windows):
+            there = list(place[: len(shape)])
+            inner = place[len(shape) :]
+            for axis, i, stride, dilation in zip(
+                geometry["axes"], inner, geometry["strides"], geometry["dilations"], strict=True
+            ):
+                there[axis] = there[axis] * stride + i * dilation
+            result[tuple(there)] += element
+        return result
+
+    return op("fold", fold, shape=shape, **geometry)
+
+
+def _convolution(x: Any, w: Any) -> Any:
+    """Two axes, stride 2 along the first and dilation 2 along the second."""
+    views = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+    return np.einsum("nyxcij,ijco->nyxo", views[:, ::2, :, :, :, ::2], w)
+
+
+def _windows() -> None:
+    slide = np.lib.stride_tricks.sliding_window_view
+    sample(
+        slide,
+        lambda x: slide(x, 3, axis=-1),
+        (real(7),),
+        (real(2, 3),),
+        (real(0, 4),),
+        (ints(5),),
+        (bools(4),),
+    )
+    sample(slide, lambda x: slide(x, (2, 3)) * x[0, 0], (real(3, 4),), (real(2, 3),))
+    sample(slide, lambda x: slide(x, (2, 1), axis=(2, 0)), (real(2, 3, 4),))
+    sample(slide, lambda x: slide(x, 3, axis=1)[:, 1::2, ::2], (real(2, 9),), (real(1, 3),))
+    sample(slide, lambda x: slide(x, 4, axis=0)[3:1, :, 1:3], (real(5, 2),))
+    sample(slide, lambda x: slide(x, 1, axis=0)[::2], (real(5, 2),))
+    sample(
+        slide, lambda x: slide(x, (2, 2), axis=(1, 2)).max(axis=(-2, -1)), (distinct(2, 4, 3, 2),)
+    )
+    sample(
+        (slide, "op.fold"),
+        _convolution,
+        (real(2, 7, 5, 2), real(3, 2, 2, 3)),
+        (real(0, 4, 3, 1), real(3, 2, 1, 2)),
+        name="convolution",
+        ulps=32,
+    )
+    sample(
+        "op.fold",
+        _fold((2, 9), axes=(1,), sizes=(3,), strides=(2,), dilations=(2,)),
+        (real(2, 3, 3),),
+        (ints(2, 3, 3),),
+        order=2,
+    )
+    sample(
+        "op.fold",
+        _fold((4, 2, 5), axes=(2, 0), sizes=(3, 2), strides=(1, 2), dilations=(1, 1)),
+        (real(2, 2, 3, 3, 2),),
+    )
+
+
 _indexing()
 _writing()
+_windows()

@@ -91,18 +91,18 @@ def test_a_rule_that_forgets_its_own_derivative_turns_a_sample_red(
     assert _turns_red(op, order=2)
 
 
-@pytest.mark.parametrize("op", sorted(reference._KERNELS))
+@pytest.mark.parametrize("op", sorted(reference.KERNELS))
 def test_a_kernel_wrong_by_a_thousandth_turns_a_sample_red(
     op: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For every op with floating-point results; of the others the values are compared exactly."""
-    right = reference._KERNELS[op]
+    right = reference.KERNELS[op]
 
     def wrong(node: Node) -> Any:
         kernel = right(node)
         return lambda *arrays: _spoilt(kernel(*arrays))
 
-    monkeypatch.setitem(reference._KERNELS, op, wrong)
+    monkeypatch.setitem(reference.KERNELS, op, wrong)
     assert not all(_agrees(row, arguments(case)) for row, case in _with_op()[op])
 
 

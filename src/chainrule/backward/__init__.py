@@ -5,7 +5,8 @@ that compute the derivatives, so they can be simplified, compiled, shown, and di
 Next: `rewrite`.
 """
 
+from chainrule.backward import windows
 from chainrule.backward.gradients import gradients
 from chainrule.backward.rules import NO_DELTA, RULES
 
-__all__ = ["NO_DELTA", "RULES", "gradients"]
+__all__ = ["NO_DELTA", "RULES", "gradients", "windows"]

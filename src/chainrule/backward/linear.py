@@ -300,6 +300,20 @@ def _scatter(node: Node, parts: Parts) -> Spread:
     return _moved(part, value, lambda a: a if a < axis else a - index.ndim + 1)
 
 
+def _window(node: Node, parts: Parts) -> Spread:
+    part = _kept(_only(node, parts), lambda a: a not in node["axes"])
+    axes = [len(part.batch) + a for a in node["axes"]]
+    value = build.window(part.value, axes, node["sizes"], node["strides"], node["dilations"])
+    return _moved(part, value)
+
+
+def _fold(node: Node, parts: Parts) -> Spread:
+    part = _kept(_only(node, parts), lambda a: a not in node["axes"] and a < node.ndim)
+    lead = part.value.shape[: len(part.batch)]
+    shape = {"axes": tuple(len(lead) + a for a in node["axes"]), "shape": lead + node.shape}
+    return _moved(part, build.make("fold", part.value, **{**node.attributes, **shape}))
+
+
 LINEAR |= {
     "reshape": _reshape,
     "transpose": _transpose,
@@ -310,4 +324,6 @@ LINEAR |= {
     "reverse": _reverse,
     "take": _take,
     "scatter": _scatter,
+    "window": _window,
+    "fold": _fold,
 }

@@ -99,6 +99,26 @@ def pad(
     return make("pad", x, **attributes, value=value)
 
 
+def window(
+    x: Node,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Node:
+    """Windows of these sizes that slide over these axes; their elements are axes at the end."""
+    if not axes:
+        return x
+    settings = {"sizes": sizes, "strides": strides, "dilations": dilations}
+    return make("window", x, axes=tuple(axes), **{k: tuple(v) for k, v in settings.items()})
+
+
+def fold(x: Node, windows: Node, shape: Sequence[int]) -> Node:
+    """The overlap-add of x, which holds what `windows` made from an array of this shape."""
+    settings = {key: windows[key] for key in ("axes", "sizes", "strides", "dilations")}
+    return make("fold", x, **settings, shape=tuple(shape))
+
+
 def concatenate(parts: Sequence[Node], axis: int) -> Node:
     return parts[0] if len(parts) == 1 else make("concatenate", *parts, axis=axis)
 

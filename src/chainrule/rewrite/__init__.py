@@ -5,9 +5,9 @@ Next: a backend. `PASSES` is the ordered list; `rewrite` runs it.
 """
 
 from chainrule.graph import Graph
-from chainrule.rewrite.passes import PASSES, Pass
+from chainrule.rewrite.passes import PASSES, ROUNDING, Pass
 
-__all__ = ["PASSES", "Pass", "rewrite"]
+__all__ = ["PASSES", "ROUNDING", "Pass", "rewrite"]
 
 
 def rewrite(graph: Graph) -> Graph:
