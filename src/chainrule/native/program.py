@@ -22,6 +22,7 @@ from chainrule.native import (
     sorting,
     target,
     threads,
+    windows,
 )
 from chainrule.native.indices import tell, unsure
 from chainrule.native.ir import SIZES, Function, index
@@ -43,6 +44,7 @@ _EMITTERS = {
     "pad": moves.emit_pad,
     "concatenate": moves.emit_concatenate,
     "scatter": moves.emit_scatter,
+    "fold": windows.emit_fold,
     "random_bits": bits.emit_random_bits,
 }
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from chainrule.graph import OPS, Graph, Node, users
 
-VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape"})
+VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
 # Ops that read their operands by address, so these must lie in memory.
 _ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
 # Ops that are a kernel of their own kind.
 _OWN_KERNEL = frozenset(
-    {"contract", "sum", "max", "argmax", "argsort", "scatter", "random_bits", "pad", "concatenate"}
+    "contract sum max argmax argsort scatter random_bits pad concatenate fold".split()
 )
 _FREE = frozenset({"constant", "iota", "input"})
 _CHEAP = frozenset({"cast", "not", "stop"})
@@ -60,7 +60,7 @@ def buffers(graph: Graph) -> set[Node]:
             kept.add(node)
         if node.op == "reshape" and not is_unit_reshape(node):
             kept.add(_memory_behind(node.operands[0]))
-        if node.op in _ADDRESSING:
+        if node.op in _ADDRESSING or node.op == "window":  # windows show elements many times
             for operand in node.operands:
                 _make_addressable(operand, kept)
         below = [depth[n] for n in node.operands if n not in kept]
