@@ -177,3 +177,40 @@ def test_the_number_of_windows_is_that_of_numpy() -> None:
         x = build.input("x", ArrayType(F8, (size,)))
         view = build.window(x, (0,), (width,), (stride,), (1,))
         assert view.shape[0] == math.ceil((size - width + 1) / stride)
+
+
+def test_the_border_of_a_padded_input_gets_no_delta_computed() -> None:
+    """The contraction of the input's delta gives the input's size, not that of the padded one."""
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(2, 8, 9, 3)), random.normal(size=(5, 3, 3, 4))
+
+    def padded(x: Any, w: Any) -> Any:
+        views = slide(np.pad(x, ((0, 0), (2, 2), (1, 1), (0, 0))), (5, 3), axis=(1, 2))
+        return np.einsum("nyxcij,ijco->nyxo", views, w)
+
+    graph = graph_of_gradient(padded, (x, w))
+    found = verify(rewrite(graph))
+    products = [n.shape for n in found.nodes() if n.op == "contract"]
+    assert sorted(products) == sorted([x.shape, w.shape])
+    assert "slice" not in {n.op for n in found.nodes()}
+    for one, other in zip(evaluate(found, (x, w)), evaluate(graph, (x, w)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(0, 9), (2, 7), (1, 2), (3, 9), (4, 5), (0, 1), (8, 10), (5, 5)]
+)
+@pytest.mark.parametrize("interior", [0, 1, 2])
+def test_a_slice_of_a_padded_array_pads_less(bounds: tuple[int, int], interior: int) -> None:
+    """From any start, gaps included; the same bits, also where nothing but border is left."""
+    x = build.input("x", ArrayType(F8, (3,)))
+    padded = build.pad(x, (2,), (3,), (interior,), 7.0)
+    start, stop = bounds
+    before = Graph(
+        "g", (x,), (build.slice(padded, (start,), (min(stop, padded.shape[0]),), (1,)),), ("out",)
+    )
+    after = verify(rewrite(before))
+    value = [np.array([1.0, 2.0, 3.0])]
+    np.testing.assert_array_equal(evaluate(after, value)[0], evaluate(before, value)[0])
+    if start >= 2 and stop <= 5 and start < stop and interior == 0:
+        assert "pad" not in {n.op for n in after.nodes()}

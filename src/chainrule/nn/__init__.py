@@ -8,6 +8,10 @@ Receives: arrays. Returns: arrays; inside a trace, nodes of the graph with the l
     loss = nn.losses.cross_entropy(net(x), labels)
 
 A net is a tree: its layers are frozen dataclasses, and the arrays in their fields are its weights.
+
+Layouts, everywhere: rows first, channels last. Tables are [rows, columns], sequences [rows, time,
+features], images [rows, height, width, channels], volumes [rows, depth, height, width, channels];
+weights [inputs, outputs], those of convolutions [kernel..., inputs / groups, outputs].
 """
 
 from chainrule.nn import initialisers, losses
@@ -29,25 +33,60 @@ from chainrule.nn.activations import (
 )
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
+from chainrule.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from chainrule.nn.files import load, save
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
 from chainrule.nn.nets import count, init, parameters
-from chainrule.nn.norms import BatchNorm, LayerNorm
+from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
 from chainrule.nn.table import summary
 from chainrule.tracing.context import training
 from chainrule.tracing.trees import state
 
 __all__ = [
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dense",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
     "Layer",
     "LayerNorm",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "Residual",
     "Sequential",
+    "Upsample",
     "activation",
     "count",
     "elu",

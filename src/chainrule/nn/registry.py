@@ -10,22 +10,57 @@ import numpy as np
 from chainrule.errors import UsageError
 from chainrule.nn.activations import ACTIVATIONS, erf
 from chainrule.nn.compose import Residual, Sequential
+from chainrule.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from chainrule.nn.initialisers import INITIALISERS
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
-from chainrule.nn.norms import BatchNorm, LayerNorm
+from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
+        AvgPool1d,
+        AvgPool2d,
+        AvgPool3d,
         BatchNorm,
+        Conv1d,
+        Conv2d,
+        Conv3d,
+        ConvTranspose1d,
+        ConvTranspose2d,
+        ConvTranspose3d,
         Dense,
         Dropout,
         Embedding,
         Flatten,
+        GlobalAvgPool,
+        GlobalMaxPool,
+        GroupNorm,
         LayerNorm,
+        MaxPool1d,
+        MaxPool2d,
+        MaxPool3d,
         Residual,
         Sequential,
+        Upsample,
     )
 }
 

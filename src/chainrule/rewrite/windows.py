@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chainrule.graph import Graph, Node, build
+from chainrule.graph import Graph, Node, build, users
 from chainrule.graph.ops import split_spec, strong_marks
 from chainrule.rewrite.rebuilding import rebuilt, remade
-from chainrule.rewrite.rules import rule
+from chainrule.rewrite.rules import rule, simplified
 
 
 @rule("slice")
@@ -36,8 +36,31 @@ def _slice_of_windows(node: Node) -> Node | None:
             number
         ]
         start[axis], stop[axis], step[axis] = first, first + last + 1, 1
-    part = build.slice(x, start[: x.ndim], stop[: x.ndim], step[: x.ndim])
+    part = simplified(build.slice(x, start[: x.ndim], stop[: x.ndim], step[: x.ndim]))
     return build.window(part, view["axes"], node.shape[x.ndim :], strides, dilations)
+
+
+@rule("slice")
+def _slice_of_padded(node: Node) -> Node | None:
+    """What is cut off need not be put there first."""
+    (padded,) = node.operands
+    if padded.op != "pad" or any(step != 1 for step in node["step"]) or not node.type.size:
+        return None
+    (x,) = padded.operands
+    first, last, low, high = [], [], [], []
+    for axis, size in enumerate(x.shape):
+        start, stop = node["start"][axis], node["stop"][axis]
+        step, offset = padded["interior"][axis] + 1, padded["low"][axis]
+        begin = max(-((offset - start) // step), 0)
+        end = min((stop - 1 - offset) // step, size - 1)
+        if begin > end:  # nothing but border
+            return None
+        first.append(begin)
+        last.append(end + 1)
+        low.append(offset + begin * step - start)
+        high.append(stop - 1 - (offset + end * step))
+    part = build.slice(x, first, last, [1] * x.ndim)
+    return build.pad(part, low, high, padded["interior"], padded["value"])
 
 
 @rule("fold")
@@ -85,8 +108,35 @@ def _single_elements(node: Node) -> Node | None:
 
 
 def gather_folds(graph: Graph) -> Graph:
-    """The overlap-add of a contraction, as a contraction over windows."""
-    return rebuilt(graph, lambda node, operands: gathered(remade(node, operands)))
+    """The overlap-add of a contraction, as a contraction over windows; and where only a part of it
+    is read (a convolution pads its input, and the border's delta goes nowhere), only that part."""
+    readers = users(graph.nodes())
+    shared = set(graph.outputs) | {node for node, several in readers.items() if len(several) > 1}
+
+    def change(node: Node, operands: tuple[Node, ...]) -> Node:
+        made = gathered(remade(node, operands))
+        is_part = node.op == "slice" and node.operands[0].op == "fold"
+        if is_part and node.operands[0] not in shared and operands[0].op == "contract":
+            return _part_of_product(made)
+        return made
+
+    return rebuilt(graph, change)
+
+
+def _part_of_product(node: Node) -> Node:
+    """A slice of a contraction as the contraction of slices."""
+    (product,) = node.operands
+    left, right, result = split_spec(product["spec"])
+    bounds = dict(
+        zip(result, zip(node["start"], node["stop"], node["step"], strict=True), strict=True)
+    )
+
+    def cut(x: Node, letters: str) -> Node:
+        sides = [bounds.get(c, (0, n, 1)) for c, n in zip(letters, x.shape, strict=True)]
+        return build.slice(x, *zip(*sides, strict=True)) if sides else x
+
+    x, y = product.operands
+    return build.contract(cut(x, left), cut(y, right), product["spec"])
 
 
 def gathered(node: Node) -> Node:
