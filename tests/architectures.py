@@ -57,6 +57,37 @@ NETS: dict[str, tuple[Any, Any]] = {
     "Upsample": (nn.Upsample((2, 3)), _normal(2, 2, 3, 2)),
     "GroupNorm": (nn.GroupNorm(2), _normal(2, 3, 2, 4)),
     "BatchNorm of images": (nn.BatchNorm(), _normal(2, 3, 2, 3)),
+    "MultiHeadAttention": (nn.MultiHeadAttention(4, 2), _normal(2, 3, 4)),
+    "MultiHeadAttention, causal": (
+        nn.MultiHeadAttention(8, 2, causal=True, rotary=True, bias=False, dropout=0.3),
+        _normal(2, 5, 8),
+    ),
+    "MultiHeadAttention to another": (
+        nn.MultiHeadAttention(4, 1),
+        (_normal(2, 3, 4), _normal(2, 5, 3), np.array([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0]], bool)),
+    ),
+    "LearnedPositions": (nn.LearnedPositions(5), _normal(2, 3, 4)),
+    "SinusoidalPositions": (nn.SinusoidalPositions(), _normal(2, 3, 4)),
+    "TransformerEncoderBlock": (
+        nn.TransformerEncoderBlock(4, 2, causal=True, hidden=6, dropout=0.2),
+        _normal(2, 3, 4),
+    ),
+    "TransformerEncoderBlock of the paper": (
+        nn.TransformerEncoderBlock(4, 2, norm_first=False, activation=nn.silu),
+        (_normal(2, 3, 4), np.array([[True, True, False], [True, True, True]])),
+    ),
+    "TransformerDecoderBlock": (
+        nn.TransformerDecoderBlock(4, 2, hidden=5, rotary=True),
+        (_normal(2, 3, 4), _normal(2, 2, 3)),
+    ),
+    "TiedEmbedding": (
+        nn.TiedEmbedding(nn.Embedding(6, 4), nn.Dense(4)),
+        np.array([[1, 2, 1], [0, 5, 3]]),
+    ),
+    "Frozen": (
+        nn.Sequential(nn.Frozen(nn.Sequential(nn.Dense(3), nn.BatchNorm(), np.tanh)), nn.Dense(2)),
+        _normal(3, 4),
+    ),
     "a small network": (
         nn.Sequential(
             nn.Conv2d(4, kernel=3, padding="same"),

@@ -31,6 +31,7 @@ from chainrule.nn.activations import (
     softplus,
     tanh,
 )
+from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
 from chainrule.nn.convolution import (
@@ -57,7 +58,10 @@ from chainrule.nn.pooling import (
     MaxPool3d,
     Upsample,
 )
+from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.sharing import Frozen, TiedEmbedding
 from chainrule.nn.table import summary
+from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from chainrule.tracing.context import training
 from chainrule.tracing.trees import state
 
@@ -76,16 +80,23 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "Frozen",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "GroupNorm",
     "Layer",
     "LayerNorm",
+    "LearnedPositions",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MultiHeadAttention",
     "Residual",
     "Sequential",
+    "SinusoidalPositions",
+    "TiedEmbedding",
+    "TransformerDecoderBlock",
+    "TransformerEncoderBlock",
     "Upsample",
     "activation",
     "count",

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import UsageError
 from chainrule.nn.activations import ACTIVATIONS, erf
+from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.compose import Residual, Sequential
 from chainrule.nn.convolution import (
     Conv1d,
@@ -33,6 +34,9 @@ from chainrule.nn.pooling import (
     MaxPool3d,
     Upsample,
 )
+from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.sharing import Frozen, TiedEmbedding
+from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
@@ -51,15 +55,22 @@ LAYERS: dict[str, type[Layer]] = {
         Dropout,
         Embedding,
         Flatten,
+        Frozen,
         GlobalAvgPool,
         GlobalMaxPool,
         GroupNorm,
         LayerNorm,
+        LearnedPositions,
         MaxPool1d,
         MaxPool2d,
         MaxPool3d,
+        MultiHeadAttention,
         Residual,
         Sequential,
+        SinusoidalPositions,
+        TiedEmbedding,
+        TransformerDecoderBlock,
+        TransformerEncoderBlock,
         Upsample,
     )
 }
