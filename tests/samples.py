@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import chainrule as cr
 from chainrule.graph import build
 from chainrule.tracing.context import Context, use
 from chainrule.tracing.random import uniform
@@ -1050,6 +1051,51 @@ def _windows() -> None:
     )
 
 
+# --- loops ---
+
+
+def _recurrent(w: Any, x: Any, h: Any) -> Any:
+    """The last state and all states of a small network, with a count that has no derivative."""
+
+    def step(carry: Any, x: Any) -> Any:
+        h, count = carry
+        h = np.tanh(h @ w + x) * (1.0 + 0.1 * count.astype(h.dtype))
+        return (h, count + np.int64(1)), (h, count)
+
+    return cr.scan(step, (h, np.zeros((), np.int64)), x)
+
+
+def _backwards(w: Any, x: Any, h: Any) -> Any:
+    return cr.scan(lambda h, x: (np.sin(h * w) + x, h * x), h, x, reverse=True)
+
+
+def _in_segments(w: Any, x: Any, h: Any) -> Any:
+    """Two steps are computed anew at a time; one is left over."""
+    return cr.scan(lambda h, x: (np.tanh(h @ w + x), h), h, x, checkpoint=2)
+
+
+def _at_rest(w: Any, x: Any) -> Any:
+    """A state that a small network leaves as it is; the weights are small enough for there to be
+    one."""
+    found = cr.fixed_point(
+        lambda z, w, x: np.tanh(z @ w + x), np.zeros_like(x), w, x, tolerance=1e-14
+    )
+    return found.value
+
+
+def _small(*shape: int) -> Maker:
+    return real(*shape, low=-0.3, high=0.3)
+
+
+def _loops() -> None:
+    args = (real(3, 3), real(5, 2, 3), real(2, 3))
+    for function in (_recurrent, _in_segments):
+        sample(("op.scan", "op.part"), function, args, name=function.__name__[1:], ulps=64)
+    sample("op.scan", _backwards, (real(3), real(4, 3), real(3)), (real(3), real(0, 3), real(3)))
+    sample(("op.fixed_point",), _at_rest, (_small(3, 3), real(2, 3)), ulps=256)
+
+
 _indexing()
 _writing()
 _windows()
+_loops()

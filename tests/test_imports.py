@@ -22,8 +22,18 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 _BASE = {"errors", "config"}
 _GRAPH = _BASE | {"random_bits", "graph"}
 _STAGES = _GRAPH | {"reference", "tracing", "backward", "rewrite"}
-_TRAINING = _STAGES | {"runtime", "pipeline", "nn", "optim", "data", "store", "observe", "training"}
-_PUBLIC = _TRAINING | {"checking", "jacobians", "report"}
+_TRAINING = _STAGES | {
+    "runtime",
+    "pipeline",
+    "loops",
+    "nn",
+    "optim",
+    "data",
+    "store",
+    "observe",
+    "training",
+}
+_PUBLIC = _TRAINING | {"checking", "jacobians", "loops", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -38,8 +48,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": _GRAPH | {"native"},
     "pipeline": _STAGES | {"native"},
     "checking": _BASE | {"tracing", "pipeline"},
-    "jacobians": _BASE | {"tracing", "backward", "pipeline"},
-    "nn": _GRAPH | {"reference", "tracing", "pipeline", "store"},
+    "jacobians": _BASE | {"graph", "tracing", "backward", "pipeline"},
+    "loops": _BASE | {"graph", "tracing", "backward", "pipeline"},
+    "nn": _GRAPH | {"reference", "tracing", "pipeline", "loops", "store"},
     "optim": _BASE | {"reference", "tracing", "pipeline", "jacobians"},
     "data": {"errors", "random_bits"},
     "store": {"errors"},

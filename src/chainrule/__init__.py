@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chainrule import nn, optim
     from chainrule.checking import check_grads
     from chainrule.jacobians import jacobian
+    from chainrule.loops import fixed_point, scan
     from chainrule.nn import load, save
     from chainrule.pipeline import compile, grad, hvp, stop_gradient, trace, value_and_grad
     from chainrule.tracing import random
@@ -25,6 +26,7 @@ __all__ = [
     "Run",
     "check_grads",
     "compile",
+    "fixed_point",
     "grad",
     "hvp",
     "jacobian",
@@ -34,6 +36,7 @@ __all__ = [
     "optim",
     "random",
     "save",
+    "scan",
     "stop_gradient",
     "trace",
     "train",
@@ -44,6 +47,7 @@ __all__ = [
 _HOMES = {
     "checking": ["check_grads"],
     "jacobians": ["jacobian"],
+    "loops": ["fixed_point", "scan"],
     "nn": ["load", "save"],
     "pipeline": ["compile", "grad", "hvp", "stop_gradient", "trace", "value_and_grad"],
     "tracing": ["random"],

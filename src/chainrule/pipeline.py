@@ -18,7 +18,8 @@ import numpy as np
 from chainrule import config, tracing
 from chainrule.backward import gradients
 from chainrule.errors import ShapeError, TraceError, UsageError
-from chainrule.graph import Graph, Node, ancestors, verify
+from chainrule.graph import WITH_BODY, Graph, Node, ancestors, verify
+from chainrule.graph.substitution import substitute
 from chainrule.reference import Interpreter
 from chainrule.rewrite import PASSES, rewrite
 from chainrule.tracing import trees
@@ -31,7 +32,6 @@ from chainrule.tracing.calls import (
     places_of,
     with_keywords,
 )
-from chainrule.tracing.capture import substitute
 from chainrule.tracing.closure import remember_transformed
 from chainrule.tracing.traced import Traced, as_traced, here, lift, wrap
 
@@ -85,8 +85,8 @@ class Program:
 
 def _on_backend(graph: Graph, backend: str) -> Callable[..., list[np.ndarray]]:
     """The graph, made ready by a backend."""
-    if backend == "reference":
-        return Interpreter(graph)
+    if backend == "reference" or any(node.op in WITH_BODY for node in graph.nodes()):
+        return Interpreter(graph)  # loops do not compile yet
     from chainrule.native.program import NativeProgram  # brings LLVM, which is slow to import
 
     return NativeProgram(graph)

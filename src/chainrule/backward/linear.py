@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.graph import Node, ancestors, build, made_by
+from chainrule.graph import WITH_BODY, Node, ancestors, build, made_by
 from chainrule.graph.ops import split_spec, strong_marks
 
 _INDEX = np.dtype(np.int64)
@@ -52,6 +52,12 @@ def spread(seed: Node, outputs: Sequence[Node]) -> list[Node]:
         parts = [table.get(n) for n in node.operands]
         if node is seed or not any(parts):
             continue
+        if node.op in WITH_BODY:
+            raise ChainruleError(
+                "the Jacobian through a loop (cr.scan, cr.fixed_point) is not supported",
+                where=str(node.origin) or None,
+                do="take cr.grad of each result, or write out the loop",
+            )
         if node.op not in LINEAR:
             raise ChainruleError(f"{node.op} is not linear", where=str(node.origin) or None)
         with made_by(node.origin):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.errors import ShapeError
-from chainrule.graph import ArrayType, Graph, Node
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.graph import WITH_BODY, ArrayType, Graph, Node
 from chainrule.graph.types import short_name
 from chainrule.native import (
     bits,
@@ -115,6 +115,13 @@ class NativeProgram:
     """
 
     def __init__(self, graph: Graph, drivers: Sequence[str] = ()) -> None:
+        loop = next((n for n in graph.nodes() if n.op in WITH_BODY), None)
+        if loop is not None:
+            raise ChainruleError(
+                f"{loop.op} does not compile to native code yet",
+                where=str(loop.origin) or None,
+                do='use backend="reference" for this function',
+            )
         self.graph = graph
         self.memory = buffers(graph)
         self._unsure = unsure(graph)

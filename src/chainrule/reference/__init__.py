@@ -5,7 +5,7 @@ backend is tested against it. It is also a complete backend: `Interpreter` plans
 (order, lifetimes) and then runs it with little overhead per op.
 """
 
-from chainrule.reference import contraction, moving, windows
+from chainrule.reference import contraction, loops, moving, windows
 from chainrule.reference.elementwise import erf
 from chainrule.reference.interpreter import Interpreter, evaluate, one_blas_thread
 from chainrule.reference.table import KERNELS
@@ -19,6 +19,7 @@ __all__ = [
     "contraction",
     "erf",
     "evaluate",
+    "loops",
     "moving",
     "one_blas_thread",
     "windows",

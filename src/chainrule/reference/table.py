@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from chainrule.graph import Node
 
-Kernel = Callable[..., np.ndarray]
+Kernel = Callable[..., Any]  # an array; of a loop a tuple of arrays
 Maker = Callable[[Node], Kernel]
 
 KERNELS: dict[str, Maker] = {}

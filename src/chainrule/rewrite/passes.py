@@ -9,14 +9,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from chainrule.graph import Graph, Node, build
+from chainrule.graph import WITH_BODY, Graph, Node, build
 from chainrule.reference import Interpreter
+from chainrule.rewrite.loops import tidy_loops
 from chainrule.rewrite.rebuilding import rebuilt, remade
 from chainrule.rewrite.rules import simplified
 from chainrule.rewrite.windows import gather_folds
 
 Pass = Callable[[Graph], Graph]
 FOLDED_ELEMENTS = 4096  # larger constants cost more memory than computing them costs time
+
+# Repeating a constant saves nothing, and a loop may be long, or never end in a fixed point.
+_NOT_FOLDED = WITH_BODY | {"broadcast", "pad"}
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -25,7 +29,7 @@ def fold_constants(graph: Graph) -> Graph:
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
         node = remade(node, operands)
         known = operands and all(n.op == "constant" for n in operands)
-        if not known or node.type.size > FOLDED_ELEMENTS or node.op in ("broadcast", "pad"):
+        if not known or node.type.size > FOLDED_ELEMENTS or node.op in _NOT_FOLDED:
             return node
         (value,) = Interpreter(Graph("constant", (), (node,), ("value",)))(())
         return build.constant(value)
@@ -63,7 +67,20 @@ def _identity(node: Node) -> object:
     return node.op, tuple(n.serial for n in node.operands), tuple(attributes), node.type
 
 
+def with_bodies(graph: Graph) -> Graph:
+    """Loops are joined and trimmed, and the graphs of their steps run through all passes."""
+    return tidy_loops(graph, rewrite)
+
+
+def rewrite(graph: Graph) -> Graph:
+    """Runs every pass in order."""
+    for _, run in PASSES:
+        graph = run(graph)
+    return graph
+
+
 PASSES: tuple[tuple[str, Pass], ...] = (
+    ("tidy loops", with_bodies),
     ("simplify", simplify),
     ("gather folds", gather_folds),
     ("fold constants", fold_constants),
@@ -72,4 +89,4 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 )
 
 # The passes that may change the last bits: they add up the same terms in another order.
-ROUNDING = frozenset({"gather folds"})
+ROUNDING = frozenset({"gather folds", "tidy loops"})

@@ -10,12 +10,14 @@ own, so that their gradients are too.
 
 from chainrule.graph.ops import elementwise, moving, windows
 from chainrule.graph.ops.contraction import split_spec, strong_marks
+from chainrule.graph.ops.loops import WITH_BODY
 from chainrule.graph.ops.table import BOOL, INDEX, OPS, WORD, Op
 
 __all__ = [
     "BOOL",
     "INDEX",
     "OPS",
+    "WITH_BODY",
     "WORD",
     "Op",
     "elementwise",
