@@ -88,6 +88,19 @@ NETS: dict[str, tuple[Any, Any]] = {
         nn.Sequential(nn.Frozen(nn.Sequential(nn.Dense(3), nn.BatchNorm(), np.tanh)), nn.Dense(2)),
         _normal(3, 4),
     ),
+    "RNN": (nn.RNN(3, 4), _normal(2, 5, 3)),
+    "RNN from the end": (
+        nn.RNN(4, reverse=True, last=True, activation=nn.softplus),
+        _normal(2, 3, 2),
+    ),
+    "LSTM": (nn.LSTM(3, 4), _normal(2, 5, 3)),
+    "LSTM of two layers, both ways": (
+        nn.LSTM(2, layers=2, bidirectional=True, dropout=0.3),
+        _normal(2, 3, 2),
+    ),
+    "GRU": (nn.GRU(3, 4, checkpoint=2), _normal(2, 5, 3)),
+    "GRU of two layers, last": (nn.GRU(3, layers=2, last=True), _normal(2, 3, 2)),
+    "Equilibrium": (nn.Equilibrium(3, 4, tolerance=1e-13), _normal(2, 3)),
     "a small network": (
         nn.Sequential(
             nn.Conv2d(4, kernel=3, padding="same"),

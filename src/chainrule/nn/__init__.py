@@ -42,6 +42,7 @@ from chainrule.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.files import load, save
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
@@ -59,6 +60,7 @@ from chainrule.nn.pooling import (
     Upsample,
 )
 from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.recurrent import GRU, LSTM, RNN
 from chainrule.nn.sharing import Frozen, TiedEmbedding
 from chainrule.nn.table import summary
 from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
@@ -66,6 +68,9 @@ from chainrule.tracing.context import training
 from chainrule.tracing.trees import state
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -79,6 +84,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Equilibrium",
     "Flatten",
     "Frozen",
     "GlobalAvgPool",

@@ -19,6 +19,7 @@ from chainrule.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.initialisers import INITIALISERS
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
@@ -35,6 +36,7 @@ from chainrule.nn.pooling import (
     Upsample,
 )
 from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.recurrent import GRU, LSTM, RNN
 from chainrule.nn.sharing import Frozen, TiedEmbedding
 from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 
@@ -54,17 +56,21 @@ LAYERS: dict[str, type[Layer]] = {
         Dense,
         Dropout,
         Embedding,
+        Equilibrium,
         Flatten,
         Frozen,
+        GRU,
         GlobalAvgPool,
         GlobalMaxPool,
         GroupNorm,
+        LSTM,
         LayerNorm,
         LearnedPositions,
         MaxPool1d,
         MaxPool2d,
         MaxPool3d,
         MultiHeadAttention,
+        RNN,
         Residual,
         Sequential,
         SinusoidalPositions,
