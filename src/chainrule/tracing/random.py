@@ -67,13 +67,13 @@ def permutation(x: Any) -> Any:
     a whole one, 0 or more.
     """
     is_count = isinstance(x, int | np.integer)
-    shape: tuple[int, ...] = (int(x),) if is_count else np.shape(x)
-    count = shape[0] if shape else -1
+    rows = getattr(x, "shape", ()) or (-1,)
+    count = int(x) if is_count else int(rows[0])
     if count < 0:
         raise UsageError(
             f"cr.random.permutation of {x!r}", do="give a number of elements, or an array of rows"
         )
-    order = np.argsort(_words((count,)), kind="stable")
+    order: Any = np.argsort(_words((count,)), kind="stable")
     if is_count:
         return order
     # NumPy's take looks at the array alone to see whether it is traced.
