@@ -141,6 +141,8 @@ def parts_of_step(graph: Graph) -> dict[str, list[Node]]:
 
 REMARKS = {
     "simplify": "what multiplies by one, or reshapes twice, is gone.",
+    "tidy loops": "It joins scans that differ only in what they give, and rewrites their bodies.",
+    "gather folds": "It turns the delta of a convolution's input into a contraction.",
     "fold constants": "what depends on no input is computed now, here `1 / 8`.",
     "simplify again": "It is there for what folding constants makes simple.",
     "share common": "the two equal branches of `error * error` send back one delta, not two.",

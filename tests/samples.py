@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import chainrule as cr
 from chainrule.graph import build
 from chainrule.tracing.context import Context, use
 from chainrule.tracing.random import uniform
@@ -982,5 +983,119 @@ def _writing() -> None:
     )
 
 
+# --- windows ---
+
+
+def _fold(shape: tuple[int, ...], **geometry: tuple[int, ...]) -> Callable[..., Any]:
+    """The overlap-add, one element after the other."""
+
+    def fold(windows: Any) -> Any:
+        result = np.zeros(shape, windows.dtype)
+        for place, element in np.ndenumerate(windows):
+            there = list(place[: len(shape)])
+            inner = place[len(shape) :]
+            for axis, i, stride, dilation in zip(
+                geometry["axes"], inner, geometry["strides"], geometry["dilations"], strict=True
+            ):
+                there[axis] = there[axis] * stride + i * dilation
+            result[tuple(there)] += element
+        return result
+
+    return op("fold", fold, shape=shape, **geometry)
+
+
+def _convolution(x: Any, w: Any) -> Any:
+    """Two axes, stride 2 along the first and dilation 2 along the second."""
+    views = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+    return np.einsum("nyxcij,ijco->nyxo", views[:, ::2, :, :, :, ::2], w)
+
+
+def _windows() -> None:
+    slide = np.lib.stride_tricks.sliding_window_view
+    sample(
+        slide,
+        lambda x: slide(x, 3, axis=-1),
+        (real(7),),
+        (real(2, 3),),
+        (real(0, 4),),
+        (ints(5),),
+        (bools(4),),
+    )
+    sample(slide, lambda x: slide(x, (2, 3)) * x[0, 0], (real(3, 4),), (real(2, 3),))
+    sample(slide, lambda x: slide(x, (2, 1), axis=(2, 0)), (real(2, 3, 4),))
+    sample(slide, lambda x: slide(x, 3, axis=1)[:, 1::2, ::2], (real(2, 9),), (real(1, 3),))
+    sample(slide, lambda x: slide(x, 4, axis=0)[3:1, :, 1:3], (real(5, 2),))
+    sample(slide, lambda x: slide(x, 1, axis=0)[::2], (real(5, 2),))
+    sample(
+        slide, lambda x: slide(x, (2, 2), axis=(1, 2)).max(axis=(-2, -1)), (distinct(2, 4, 3, 2),)
+    )
+    sample(
+        (slide, "op.fold"),
+        _convolution,
+        (real(2, 7, 5, 2), real(3, 2, 2, 3)),
+        (real(0, 4, 3, 1), real(3, 2, 1, 2)),
+        name="convolution",
+        ulps=32,
+    )
+    sample(
+        "op.fold",
+        _fold((2, 9), axes=(1,), sizes=(3,), strides=(2,), dilations=(2,)),
+        (real(2, 3, 3),),
+        (ints(2, 3, 3),),
+        order=2,
+    )
+    sample(
+        "op.fold",
+        _fold((4, 2, 5), axes=(2, 0), sizes=(3, 2), strides=(1, 2), dilations=(1, 1)),
+        (real(2, 2, 3, 3, 2),),
+    )
+
+
+# --- loops ---
+
+
+def _recurrent(w: Any, x: Any, h: Any) -> Any:
+    """The last state and all states of a small network, with a count that has no derivative."""
+
+    def step(carry: Any, x: Any) -> Any:
+        h, count = carry
+        h = np.tanh(h @ w + x) * (1.0 + 0.1 * count.astype(h.dtype))
+        return (h, count + np.int64(1)), (h, count)
+
+    return cr.scan(step, (h, np.zeros((), np.int64)), x)
+
+
+def _backwards(w: Any, x: Any, h: Any) -> Any:
+    return cr.scan(lambda h, x: (np.sin(h * w) + x, h * x), h, x, reverse=True)
+
+
+def _in_segments(w: Any, x: Any, h: Any) -> Any:
+    """Two steps are computed anew at a time; one is left over."""
+    return cr.scan(lambda h, x: (np.tanh(h @ w + x), h), h, x, checkpoint=2)
+
+
+def _at_rest(w: Any, x: Any) -> Any:
+    """A state that a small network leaves as it is; the weights are small enough for there to be
+    one."""
+    found = cr.fixed_point(
+        lambda z, w, x: np.tanh(z @ w + x), np.zeros_like(x), w, x, tolerance=1e-14
+    )
+    return found.value
+
+
+def _small(*shape: int) -> Maker:
+    return real(*shape, low=-0.3, high=0.3)
+
+
+def _loops() -> None:
+    args = (real(3, 3), real(5, 2, 3), real(2, 3))
+    for function in (_recurrent, _in_segments):
+        sample(("op.scan", "op.part"), function, args, name=function.__name__[1:], ulps=64)
+    sample("op.scan", _backwards, (real(3), real(4, 3), real(3)), (real(3), real(0, 3), real(3)))
+    sample(("op.fixed_point",), _at_rest, (_small(3, 3), real(2, 3)), ulps=256)
+
+
 _indexing()
 _writing()
+_windows()
+_loops()

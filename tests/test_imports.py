@@ -26,6 +26,7 @@ _TRAINING = _STAGES | {
     "runtime",
     "backends",
     "pipeline",
+    "loops",
     "nn",
     "optim",
     "data",
@@ -33,7 +34,7 @@ _TRAINING = _STAGES | {
     "observe",
     "training",
 }
-_PUBLIC = _TRAINING | {"checking", "jacobians", "lowering", "report"}
+_PUBLIC = _TRAINING | {"checking", "jacobians", "loops", "lowering", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -50,8 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": _STAGES | {"backends"},
     "lowering": _STAGES | {"native", "pipeline"},
     "checking": _BASE | {"tracing", "pipeline"},
-    "jacobians": _BASE | {"tracing", "backward", "pipeline"},
-    "nn": _GRAPH | {"reference", "tracing", "pipeline", "store"},
+    "jacobians": _BASE | {"graph", "tracing", "backward", "pipeline"},
+    "loops": _BASE | {"graph", "tracing", "backward", "pipeline"},
+    "nn": _GRAPH | {"reference", "tracing", "pipeline", "loops", "store"},
     "optim": _BASE | {"reference", "tracing", "pipeline", "jacobians"},
     "data": {"errors", "random_bits"},
     "store": {"errors"},

@@ -155,7 +155,7 @@ def test_the_index_of_the_documentation_is_whole() -> None:
 def test_the_stage_line_names_every_room() -> None:
     """The way from code to report is told once, with each folder linked."""
     page = README.read_text(encoding="utf-8")
-    way = "tracing graph backward rewrite reference.py training observe report nn optim data store"
+    way = "tracing graph backward rewrite reference training observe report nn optim data store"
     for room in way.split():
         assert f"](src/chainrule/{room})" in page, room
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chainrule import nn, optim
     from chainrule.checking import check_grads
     from chainrule.jacobians import jacobian
+    from chainrule.loops import fixed_point, scan
     from chainrule.lowering import stages
     from chainrule.nn import load, save
     from chainrule.pipeline import compile, grad, hvp, stop_gradient, trace, value_and_grad
@@ -26,6 +27,7 @@ __all__ = [
     "Run",
     "check_grads",
     "compile",
+    "fixed_point",
     "grad",
     "hvp",
     "jacobian",
@@ -35,6 +37,7 @@ __all__ = [
     "optim",
     "random",
     "save",
+    "scan",
     "stages",
     "stop_gradient",
     "trace",
@@ -47,6 +50,7 @@ _HOMES = {
     "checking": ["check_grads"],
     "jacobians": ["jacobian"],
     "lowering": ["stages"],
+    "loops": ["fixed_point", "scan"],
     "nn": ["load", "save"],
     "pipeline": ["compile", "grad", "hvp", "stop_gradient", "trace", "value_and_grad"],
     "tracing": ["random"],

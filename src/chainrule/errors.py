@@ -47,6 +47,22 @@ class NoDerivativeError(ChainruleError, ArithmeticError):
     """A gradient was asked for through an op that has none."""
 
 
+class ConvergenceError(ChainruleError, ArithmeticError):
+    """An iteration that did not come to rest."""
+
+    @staticmethod
+    def after(steps: int, change: float, tolerance: float, where: str) -> ConvergenceError:
+        """The error of a fixed point that was not reached."""
+        return ConvergenceError(
+            f"cr.fixed_point did not converge: after {steps} iterations the states still change by "
+            f"{change:.3g} of their size, and the tolerance is {tolerance:.3g}",
+            where=where or None,
+            do="check that the function brings any two states closer together (smaller weights, a "
+            "mean of the old and the new state), allow more max_iterations or a larger tolerance, "
+            "or pass strict=False to go on with the last states",
+        )
+
+
 class IndexRangeError(ChainruleError, IndexError):
     """An index that points outside the array it selects from."""
 

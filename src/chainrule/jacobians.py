@@ -13,6 +13,7 @@ from typing import Any
 from chainrule import tracing
 from chainrule.backward.jacobians import jacobians
 from chainrule.errors import TraceError
+from chainrule.graph.substitution import substitute
 from chainrule.pipeline import compile
 from chainrule.tracing import trees
 from chainrule.tracing.calls import (
@@ -22,7 +23,6 @@ from chainrule.tracing.calls import (
     places_of,
     with_keywords,
 )
-from chainrule.tracing.capture import substitute
 from chainrule.tracing.traced import Traced, lift, wrap
 
 Function = Callable[..., Any]

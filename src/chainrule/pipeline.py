@@ -20,6 +20,7 @@ from chainrule.backends import Runner, runner
 from chainrule.backward import gradients
 from chainrule.errors import ShapeError, TraceError, UsageError
 from chainrule.graph import Graph, Node, ancestors, verify
+from chainrule.graph.substitution import substitute
 from chainrule.reference import Interpreter
 from chainrule.rewrite import PASSES, rewrite
 from chainrule.tracing import trees
@@ -32,7 +33,6 @@ from chainrule.tracing.calls import (
     places_of,
     with_keywords,
 )
-from chainrule.tracing.capture import substitute
 from chainrule.tracing.closure import remember_transformed
 from chainrule.tracing.traced import Traced, as_traced, here, lift, wrap
 

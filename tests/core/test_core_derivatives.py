@@ -11,8 +11,8 @@ import chainrule as cr
 from chainrule import pipeline
 from chainrule.backward import gradients
 from chainrule.graph import Graph, verify
+from chainrule.graph.substitution import substitute
 from chainrule.reference import Interpreter, evaluate
-from chainrule.tracing.capture import substitute
 
 pytestmark = pytest.mark.tiny
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.backward.linear import LINEAR, cost, spread
 from chainrule.errors import NoDerivativeError, TraceError, UsageError
-from chainrule.graph import OPS
+from chainrule.graph import OPS, WITH_BODY
 from chainrule.reference import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -233,6 +233,7 @@ def test_what_cannot_be_is_told() -> None:
 
 Y = normal(5, 4, seed=7)
 INDEX = np.array([[3, 0], [3, 1]])
+slide = np.lib.stride_tricks.sliding_window_view
 
 # Linear functions of u [5, 4]: alone, and with the unit vectors already apart or spelled out.
 LINEAR_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -276,6 +277,10 @@ LINEAR_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "take rows": lambda u: np.take(u, INDEX, axis=0),
     "scatter": lambda u: cr.grad(lambda y: np.sum(np.take(y, INDEX, axis=1) * u[:, :2, None]))(Y),
     "scatter rows": lambda u: cr.grad(lambda y: np.sum(np.take(y, INDEX[0], axis=0) * u[:2]))(Y),
+    "window": lambda u: slide(u, 2, axis=1)[:, ::2],
+    "window rows": lambda u: slide(u, (2, 3), axis=(0, 1)),
+    "fold": lambda u: cr.grad(lambda y: np.sum(slide(y, 2, axis=1) * slide(u, 2, axis=1)))(Y),
+    "fold rows": lambda u: cr.grad(lambda y: np.sum(slide(y, 2, axis=0) * u[:4, :, None]))(Y),
     "nothing": lambda u: Y,
 }
 
@@ -301,11 +306,20 @@ def test_those_functions_pass_through_every_rule() -> None:
 
 def test_every_op_that_a_delta_passes_is_in_the_table() -> None:
     """A new op either carries a delta on linearly, and gets a rule, or no backward rule makes it
-    of a delta."""
+    of a delta. Loops do, and are refused by name."""
     never = set(
         "input constant iota random_bits absolute sign floor exp expm1 log log1p sqrt sin cos tanh "
         "erf not stop maximum minimum floor_divide remainder power arctan2 equal not_equal less "
         "less_equal and or max argmax argsort".split()
     )
+    never |= WITH_BODY | {"part"}
     assert set(LINEAR) | never == set(OPS)
     assert not set(LINEAR) & never
+
+
+def test_loops_are_refused_by_name() -> None:
+    """With what to do instead."""
+    run = lambda h: cr.scan(lambda h, x: (np.sin(h * x), h), h, np.arange(3.0))[0]  # noqa: E731
+    with pytest.raises(cr.errors.ChainruleError, match="through a loop") as caught:
+        cr.jacobian(run)(normal(4))
+    assert "cr.grad of each result" in str(caught.value)

@@ -13,7 +13,7 @@ from chainrule.backward import NO_DELTA, RULES
 from chainrule.graph import OPS, Graph, ancestors, from_text, to_text, verify
 from chainrule.pipeline import Program
 from chainrule.reference import OPS_WITH_MEANING, evaluate
-from chainrule.rewrite import PASSES
+from chainrule.rewrite import PASSES, ROUNDING
 from chainrule.tracing import leaves
 from chainrule.tracing.traced import FUNCTIONS, METHODS, UFUNCS
 from samples import SAMPLES, Case, Sample, arguments, rows
@@ -103,20 +103,26 @@ def test_every_stage_is_sound_prints_parses_back_and_computes_the_same(
     row: Sample, case: Case
 ) -> None:
     """The traced graph, its gradient, and each rewrite of both: verify passes, the text parses
-    back to the same text, and no rewrite changes a bit of the result."""
+    back to the same text, and no rewrite changes a bit of the result, but for those that are said
+    to: they add in another order."""
     args = arguments(case)
     for graph in (cr.trace(row.function, *args), gradient_graph(row, args)):
         if graph is None:
             continue
         inputs = arrays(args)
         want = evaluate(verify(graph), inputs)
+        rounded = False
         for name, run in (("traced", lambda g: g), *PASSES):
-            graph = verify(run(graph))
+            before, graph = graph, verify(run(graph))
+            rounded |= name in ROUNDING and len(graph.nodes()) != len(before.nodes())
             text = to_text(graph, data=True)
             assert to_text(from_text(text), data=True) == text, name
             for one, other in zip(evaluate(graph, inputs), want, strict=True):
                 assert (one.dtype, one.shape) == (other.dtype, other.shape), name
-                np.testing.assert_array_equal(one, other, err_msg=name)
+                if rounded:
+                    np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9, err_msg=name)
+                else:
+                    np.testing.assert_array_equal(one, other, err_msg=name)
 
 
 def _ops(graph: Graph | None) -> set[str]:

@@ -13,12 +13,16 @@ from chainrule import reference
 from chainrule.backward import RULES
 from chainrule.checking import GradientMismatchError
 from chainrule.graph import Node, build
+from chainrule.graph.types import TupleType
 from chainrule.pipeline import Program
 from chainrule.tracing import leaves
 from samples import Case, Sample, arguments, rows
 
 WRONG = 1.001
-CURVED = "exp expm1 log log1p sqrt sin cos tanh erf multiply divide power arctan2 contract scale"
+CURVED = (
+    "exp expm1 log log1p sqrt sin cos tanh erf multiply divide power arctan2 contract scale scan "
+    "fixed_point"
+)
 
 
 NO_DERIVATIVE = {"stop", "sign", "floor", "floor_divide"}
@@ -61,19 +65,32 @@ def test_a_rule_wrong_by_a_thousandth_turns_a_sample_red(
     """For every op with a derivative, and each of its operands in turn."""
     right = RULES[op]
     _, _, node = _by_op()[op][0]
-    parts = right(node, build.like(node, 1))
+    parts = right(node, _ones(node))
     places = [place for place, part in enumerate(parts[:2]) if part is not None]
     assert places
     for place in places:
 
-        def wrong(node: Node, delta: Node, place: int = place) -> Any:
-            parts = list(right(node, delta))
+        def wrong(node: Node, delta: Any, place: int = place, **wanted: Any) -> Any:
+            parts = list(right(node, delta, **wanted))
             if place < len(parts) and parts[place] is not None:
-                parts[place] = build.multiply(parts[place], build.like(parts[place], WRONG))
+                parts[place] = _grown(parts[place])
             return tuple(parts)
 
         monkeypatch.setitem(RULES, op, wrong)
         assert _turns_red(op, order=1), place
+
+
+def _ones(node: Node) -> Any:
+    """A delta for a node; for a loop, one for each of its arrays."""
+    if not isinstance(node.type, TupleType):
+        return build.like(node, 1)
+    return {k: build.full(kind, 1) for k, kind in enumerate(node.type.parts) if kind.is_float}
+
+
+def _grown(delta: Any) -> Any:
+    if isinstance(delta, dict):
+        return {number: _grown(part) for number, part in delta.items()}
+    return build.multiply(delta, build.like(delta, WRONG))
 
 
 @pytest.mark.parametrize("op", CURVED.split())
@@ -83,26 +100,26 @@ def test_a_rule_that_forgets_its_own_derivative_turns_a_sample_red(
     """Right to first order, wrong to second: the factor of the delta taken as a constant."""
     right = RULES[op]
 
-    def forgetful(node: Node, delta: Node) -> Any:
+    def forgetful(node: Node, delta: Any, **wanted: Any) -> Any:
         operands = [build.make("stop", operand) for operand in node.operands]
-        return right(build.make(op, *operands, **node.attributes), delta)
+        return right(build.make(op, *operands, **node.attributes), delta, **wanted)
 
     monkeypatch.setitem(RULES, op, forgetful)
     assert _turns_red(op, order=2)
 
 
-@pytest.mark.parametrize("op", sorted(reference._KERNELS))
+@pytest.mark.parametrize("op", sorted(reference.KERNELS))
 def test_a_kernel_wrong_by_a_thousandth_turns_a_sample_red(
     op: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For every op with floating-point results; of the others the values are compared exactly."""
-    right = reference._KERNELS[op]
+    right = reference.KERNELS[op]
 
     def wrong(node: Node) -> Any:
         kernel = right(node)
         return lambda *arrays: _spoilt(kernel(*arrays))
 
-    monkeypatch.setitem(reference._KERNELS, op, wrong)
+    monkeypatch.setitem(reference.KERNELS, op, wrong)
     assert not all(_agrees(row, arguments(case)) for row, case in _with_op()[op])
 
 
@@ -116,7 +133,9 @@ def _with_op() -> dict[str, list[tuple[Sample, Case]]]:
     return found
 
 
-def _spoilt(result: np.ndarray) -> np.ndarray:
+def _spoilt(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_spoilt(part) for part in result)
     if result.dtype.kind == "f":
         return result * result.dtype.type(WRONG)
     return ~result if result.dtype == np.bool_ else result + result.dtype.type(1)

@@ -19,7 +19,7 @@ from chainrule.errors import NoDerivativeError
 from chainrule.graph import ArrayType, Graph, Node, build
 from chainrule.graph.ops import split_spec
 from chainrule.graph.types import DTYPE_NAMES
-from chainrule.reference import _KERNELS
+from chainrule.reference import KERNELS
 
 SIZES = (1, 2, 3, 4, 5, 7, 0, 8, 15, 16, 17, 31, 33)  # around the widths of vectors; primes
 LARGEST = 3000  # elements of one value
@@ -114,7 +114,7 @@ class Grower:
             return None
         with np.errstate(all="ignore"):
             operands = [self.values[n] for n in node.operands]
-            self.values[node] = np.asarray(_KERNELS[node.op](node)(*operands))
+            self.values[node] = np.asarray(KERNELS[node.op](node)(*operands))
         return node
 
     def exact(self, node: Node) -> bool:

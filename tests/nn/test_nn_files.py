@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from architectures import NETS
 from chainrule import nn
 from chainrule.errors import DamagedFileError, FileError, UsageError
 from chainrule.nn.registry import FUNCTIONS, LAYERS
@@ -79,7 +80,9 @@ def test_a_saved_net_comes_back_bit_for_bit(tmp_path: Path, dtype: Any) -> None:
 
 
 def test_every_layer_and_function_of_the_list_can_be_saved(tmp_path: Path) -> None:
-    assert {type(layer).__name__ for layer in _layers(EVERYTHING)} == set(LAYERS)
+    """Here, or net by net in test_nn_architectures.py."""
+    saved = [*_layers(EVERYTHING), *_layers([net for net, _ in NETS.values()])]
+    assert {type(layer).__name__ for layer in saved} == set(LAYERS)
     for name, function in FUNCTIONS.items():
         back = nn.from_json(json.loads(json.dumps(nn.to_json(nn.Sequential(function)))), {})
         assert back.layers[0] is function, name

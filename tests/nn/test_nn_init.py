@@ -29,6 +29,7 @@ VARIANCES = {
     "normal": 0.05**2,
     "standard_normal": 1.0,
     "orthogonal": 1 / 300,
+    "contraction": 1 / 4 / 300,
     "zeros": 0.0,
     "ones": 0.0,
 }

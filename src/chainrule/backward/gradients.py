@@ -1,12 +1,13 @@
-"""Backpropagation over a graph: from the delta of a result to the deltas of anything before it."""
+"""Backpropagation over a graph: from the deltas of results to those of anything before them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from chainrule.backward.rules import NO_DELTA, RULES
+from chainrule.backward.rules import NO_DELTA, RULES, Delta
 from chainrule.errors import NoDerivativeError
-from chainrule.graph import Node, ancestors, build, made_by
+from chainrule.graph import WITH_BODY, Node, ancestors, build, made_by
+from chainrule.graph.loops import depends
 
 
 def gradients(
@@ -22,29 +23,65 @@ def gradients(
     """
     order = ancestors([result])
     active = _dependants(order, set(wrt))
-    deltas: dict[Node, Node] = {}
+    start = {}
     if result in active:
         with made_by(result.origin, "backward"):
-            deltas[result] = build.like(result, 1) if delta is None else delta
+            start[result] = build.like(result, 1) if delta is None else delta
+    deltas = _propagated(order, active, start)
+    return [_gradient(node, deltas, order, result, strict) for node in wrt]
+
+
+def pullback(start: Mapping[Node, Node], wrt: Sequence[Node]) -> list[Node | None]:
+    """For each node of `wrt` the delta that several results with these deltas send back, or None
+    where nothing comes."""
+    order = ancestors(start)
+    deltas = _propagated(order, _dependants(order, set(wrt)), start)
+    return [_array(deltas.get(node)) for node in wrt]
+
+
+def _propagated(
+    order: Sequence[Node], active: set[Node], start: Mapping[Node, Node]
+) -> dict[Node, Delta]:
+    """The deltas of all active nodes, from those of some results."""
+    deltas: dict[Node, Delta] = {node: delta for node, delta in start.items() if node in active}
     for node in reversed(order):
         if node not in deltas or node.op in NO_DELTA or not _leads_on(node, active):
             continue
+        # What happens inside a loop is differentiated only by what is asked for.
+        wanted = {"wanted": [n in active for n in node.operands]} if node.op in WITH_BODY else {}
         with made_by(node.origin, "backward"):
-            parts = RULES[node.op](node, deltas[node])
+            parts = RULES[node.op](node, deltas[node], **wanted)
             for operand, part in zip(node.operands, parts, strict=True):
                 if part is None or operand not in active or not operand.type.is_float:
                     continue
-                known = deltas.get(operand)
-                deltas[operand] = part if known is None else build.add(known, part)
-    return [_gradient(node, deltas, order, result, strict) for node in wrt]
+                deltas[operand] = _sum(deltas.get(operand), part)
+    return deltas
+
+
+def _sum(known: Delta | None, part: Delta) -> Delta:
+    """Two deltas of one node; those of a loop result by result."""
+    if known is None:
+        return part
+    if isinstance(known, Node) and isinstance(part, Node):
+        return build.add(known, part)
+    assert isinstance(known, Mapping)
+    assert isinstance(part, Mapping)
+    both = dict(known)
+    for number, delta in part.items():
+        both[number] = build.add(both[number], delta) if number in both else delta
+    return both
+
+
+def _array(delta: Delta | None) -> Node | None:
+    assert not isinstance(delta, Mapping)
+    return delta
 
 
 def _dependants(order: Sequence[Node], sources: set[Node]) -> set[Node]:
     """The nodes that depend on the sources, other than through `stop`."""
     active: set[Node] = set()
     for node in order:
-        reached = node.op != "stop" and any(operand in active for operand in node.operands)
-        if node in sources or reached:
+        if node in sources or depends(node, active):
             active.add(node)
     return active
 
@@ -54,10 +91,11 @@ def _leads_on(node: Node, active: set[Node]) -> bool:
 
 
 def _gradient(
-    node: Node, deltas: dict[Node, Node], order: Sequence[Node], result: Node, strict: bool
+    node: Node, deltas: Mapping[Node, Delta], order: Sequence[Node], result: Node, strict: bool
 ) -> Node:
-    if node in deltas:
-        return deltas[node]
+    found = _array(deltas.get(node))
+    if found is not None:
+        return found
     dependants = _dependants(order, {node})
     path = [n for n in order if n in dependants]
     is_derivative = any(n.origin.stage == "backward" for n in path)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.graph import Node, ancestors, build, made_by
+from chainrule.graph import WITH_BODY, Node, ancestors, build, made_by
 from chainrule.graph.ops import split_spec, strong_marks
 
 _INDEX = np.dtype(np.int64)
@@ -52,6 +52,12 @@ def spread(seed: Node, outputs: Sequence[Node]) -> list[Node]:
         parts = [table.get(n) for n in node.operands]
         if node is seed or not any(parts):
             continue
+        if node.op in WITH_BODY:
+            raise ChainruleError(
+                "the Jacobian through a loop (cr.scan, cr.fixed_point) is not supported",
+                where=str(node.origin) or None,
+                do="take cr.grad of each result, or write out the loop",
+            )
         if node.op not in LINEAR:
             raise ChainruleError(f"{node.op} is not linear", where=str(node.origin) or None)
         with made_by(node.origin):
@@ -300,6 +306,20 @@ def _scatter(node: Node, parts: Parts) -> Spread:
     return _moved(part, value, lambda a: a if a < axis else a - index.ndim + 1)
 
 
+def _window(node: Node, parts: Parts) -> Spread:
+    part = _kept(_only(node, parts), lambda a: a not in node["axes"])
+    axes = [len(part.batch) + a for a in node["axes"]]
+    value = build.window(part.value, axes, node["sizes"], node["strides"], node["dilations"])
+    return _moved(part, value)
+
+
+def _fold(node: Node, parts: Parts) -> Spread:
+    part = _kept(_only(node, parts), lambda a: a not in node["axes"] and a < node.ndim)
+    lead = part.value.shape[: len(part.batch)]
+    shape = {"axes": tuple(len(lead) + a for a in node["axes"]), "shape": lead + node.shape}
+    return _moved(part, build.make("fold", part.value, **{**node.attributes, **shape}))
+
+
 LINEAR |= {
     "reshape": _reshape,
     "transpose": _transpose,
@@ -310,4 +330,6 @@ LINEAR |= {
     "reverse": _reverse,
     "take": _take,
     "scatter": _scatter,
+    "window": _window,
+    "fold": _fold,
 }

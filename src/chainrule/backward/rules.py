@@ -11,7 +11,7 @@ that was not taken, sends nothing back, not even when its own derivative is infi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chainrule.errors import NoDerivativeError
 from chainrule.graph import Node, build
@@ -34,8 +34,10 @@ from chainrule.graph.build import (
 )
 from chainrule.graph.ops import split_spec, strong_marks
 
-Deltas = tuple[Node | None, ...]
-Rule = Callable[[Node, Node], Deltas]
+# Of a loop, which gives several arrays, the deltas of those that have one, by their number.
+Delta = Node | Mapping[int, Node]
+Deltas = tuple[Delta | None, ...]
+Rule = Callable[..., Deltas]
 
 RULES: dict[str, Rule] = {}
 

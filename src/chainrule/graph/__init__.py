@@ -6,7 +6,7 @@ graph), `reference` (its meaning, executed).
 """
 
 from chainrule.graph.node import Graph, Node, Origin, ancestors, current_origin, made_by, users
-from chainrule.graph.ops import OPS, Op
+from chainrule.graph.ops import OPS, WITH_BODY, Op
 from chainrule.graph.parse import from_text
 from chainrule.graph.text import to_text
 from chainrule.graph.types import ArrayType
@@ -14,6 +14,7 @@ from chainrule.graph.verify import InvalidGraphError, verify
 
 __all__ = [
     "OPS",
+    "WITH_BODY",
     "ArrayType",
     "Graph",
     "InvalidGraphError",

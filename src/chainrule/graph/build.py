@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.graph.node import Node, current_origin
+from chainrule.graph.node import Graph, Node, current_origin
 from chainrule.graph.ops import OPS, split_spec, strong_marks
 from chainrule.graph.types import ArrayType
 
@@ -99,6 +99,26 @@ def pad(
     return make("pad", x, **attributes, value=value)
 
 
+def window(
+    x: Node,
+    axes: Sequence[int],
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Node:
+    """Windows of these sizes that slide over these axes; their elements are axes at the end."""
+    if not axes:
+        return x
+    settings = {"sizes": sizes, "strides": strides, "dilations": dilations}
+    return make("window", x, axes=tuple(axes), **{k: tuple(v) for k, v in settings.items()})
+
+
+def fold(x: Node, windows: Node, shape: Sequence[int]) -> Node:
+    """The overlap-add of x, which holds what `windows` made from an array of this shape."""
+    settings = {key: windows[key] for key in ("axes", "sizes", "strides", "dilations")}
+    return make("fold", x, **settings, shape=tuple(shape))
+
+
 def concatenate(parts: Sequence[Node], axis: int) -> Node:
     return parts[0] if len(parts) == 1 else make("concatenate", *parts, axis=axis)
 
@@ -119,6 +139,29 @@ def contract(x: Node, y: Node, spec: str) -> Node:
         names.setdefault(letter, chr(ord("a") + len(names)))
     left, right, result = ("".join(names[c] for c in part) for part in (left, right, result))
     return make("contract", x, y, spec=f"{left}{left_mark},{right}{right_mark}->{result}")
+
+
+def part(x: Node, index: int) -> Node:
+    """One of the arrays that a loop gives."""
+    return make("part", x, index=index)
+
+
+def scan(
+    body: Graph,
+    carry: Sequence[Node],
+    sequences: Sequence[Node],
+    constants: Sequence[Node],
+    length: int,
+    reverse: bool = False,
+) -> Node:
+    """The body for each step, the last one first with `reverse`.
+
+    It takes the carry, an element of each sequence and the constants, and gives the next carry and
+    what is stacked.
+    """
+    settings = {"carries": len(carry), "sequences": len(sequences), "length": length}
+    operands = (*carry, *sequences, *constants)
+    return make("scan", *operands, body=body, **settings, reverse=reverse)
 
 
 def take(x: Node, index: Node, axis: int) -> Node:

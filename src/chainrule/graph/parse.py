@@ -22,10 +22,11 @@ from chainrule.graph.verify import verify
 _NAME = r'"(?:[^"\\]|\\.)*"|[A-Za-z_][\w.]*'
 _VALUE = rf"%\d+|{_NAME}"
 _TYPE = r"\w+\[[\d,]*\]"
-_HEAD = re.compile(rf"graph ({_NAME})\((.*)\) -> \((.*)\) \{{$")
+_TYPES = rf"{_TYPE}|\((?:{_TYPE}(?:, )?)*\)"
+_HEAD = re.compile(rf"(\w+) ({_NAME})\((.*)\) -> \((.*)\) \{{$")
 _PARAMETER = re.compile(rf"({_NAME}): ({_TYPE})(?:, |$)")
 _CONSTANT = re.compile(rf"(%\d+) = constant (\{{.*?\}}|@\w+) : ({_TYPE})$")
-_LINE = re.compile(rf"(%\d+) = (\w+)\((.*?)\)((?: \w+=.*)?) : ({_TYPE})$")
+_LINE = re.compile(rf"(%\d+) = (\w+)\((.*?)\)((?: \w+=.*)?) : ({_TYPES})$")
 _ATTRIBUTE = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|\([^)]*\)|\S+)')
 _ORIGIN = re.compile(
     r"(?:(?P<file>.*?):(?P<line>\d+))?(?: ?in (?P<scope>.+?))?(?: ?by (?P<by>.+))?$"
@@ -41,26 +42,38 @@ def from_text(text: str) -> Graph:
             with _at_line(number):
                 _, key, encoded = line.split(" ")
                 blobs[key] = zlib.decompress(base64.b85decode(encoded))
+    graph, behind = _graph(lines, 0, "graph", blobs)
+    with _at_line(behind - 1):
+        return verify(graph)
+
+
+def _graph(lines: list[str], start: int, kind: str, blobs: dict[str, bytes]) -> tuple[Graph, int]:
+    """The graph whose head is the line counted from 0 by `start`, and the line behind it."""
     values: dict[str, Node] = {}
     inputs = []
-    with _at_line(1):
-        head = _match(_HEAD, lines[0] if lines else "")
-        for name, kind in _PARAMETER.findall(head[2]):
-            values[name] = input_node(_unquote(name), _type(kind))
+    with _at_line(start + 1):
+        head = _match(_HEAD, lines[start] if start < len(lines) else "")
+        if head[1] != kind:
+            raise UsageError(f"not the head of a {kind}: {lines[start]!r}")
+        for name, type_text in _PARAMETER.findall(head[3]):
+            values[name] = input_node(_unquote(name), _type(type_text))
             inputs.append(values[name])
-    for number, line in enumerate(lines[1:], start=2):
-        with _at_line(number):
-            if line.startswith("return "):
+    place = start + 1
+    while place < len(lines):
+        line = lines[place]
+        if line.startswith("return "):
+            with _at_line(place + 1):
                 outputs = tuple(_find(values, n) for n in re.findall(_VALUE, line[7:]))
-                break
-            _parse_line(line, values, blobs)
-    else:
-        raise UsageError(
-            "the text of a graph ends without a return line", where=f"line {len(lines)}"
-        )
-    names = tuple(_unquote(n) for n in re.findall(_NAME, head[3]))
-    with _at_line(number):
-        return verify(Graph(_unquote(head[1]), tuple(inputs), outputs, names))
+                names = tuple(_unquote(n) for n in re.findall(_NAME, head[4]))
+                graph = Graph(_unquote(head[2]), tuple(inputs), outputs, names)
+            return graph, place + 2  # behind the brace
+        body, behind = None, place + 1
+        if behind < len(lines) and lines[behind].startswith("body "):
+            body, behind = _graph(lines, behind, "body", blobs)
+        with _at_line(place + 1):
+            _parse_line(line, values, blobs, body)
+        place = behind
+    raise UsageError("the text of a graph ends without a return line", where=f"line {len(lines)}")
 
 
 @contextmanager
@@ -75,7 +88,9 @@ def _at_line(number: int) -> Iterator[None]:
         raise UsageError(what, where=f"line {number}") from None
 
 
-def _parse_line(line: str, values: dict[str, Node], blobs: dict[str, bytes]) -> None:
+def _parse_line(
+    line: str, values: dict[str, Node], blobs: dict[str, bytes], body: Graph | None
+) -> None:
     code, _, comment = line.partition("  # ")
     code = code.rstrip()
     with made_by(_origin(comment)):
@@ -86,8 +101,8 @@ def _parse_line(line: str, values: dict[str, Node], blobs: dict[str, bytes]) -> 
         name, op, operands, attributes, kind = _match(_LINE, code).groups()
         nodes = [_find(values, n) for n in re.findall(_VALUE, operands)]
         pairs = {key: _attribute(text) for key, text in _ATTRIBUTE.findall(attributes)}
-        node = make(op, *nodes, **pairs)
-        if node.type != _type(kind):
+        node = make(op, *nodes, **pairs, **({} if body is None else {"body": body}))
+        if str(node.type) != kind:
             raise UsageError(f"{op} gives {node.type} here, not {kind}")
         values[name] = node
 

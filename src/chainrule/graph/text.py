@@ -6,8 +6,9 @@
       return %7
     }
 
-Constants of more than 64 elements are printed by size and checksum; with `data=True` their bytes
-follow in a `data` section, and only then can such a text be parsed back.
+The body of a loop follows its line, indented. Constants of more than 64 elements are printed by
+size and checksum; with `data=True` their bytes follow in a `data` section, and only then can such a
+text be parsed back.
 """
 
 from __future__ import annotations
@@ -29,10 +30,18 @@ COMMENT_COLUMN = 64
 
 def to_text(graph: Graph, *, data: bool = False, origins: bool = True) -> str:
     """The graph as text; `data` adds the bytes of large constants, `origins` the comments."""
-    names = value_names(graph)
     blobs: dict[str, np.ndarray] = {}
+    lines = _lines("graph", graph, origins, blobs)
+    if data:
+        lines += [f"data {key} {_encode(array)}" for key, array in blobs.items()]
+    return "\n".join(lines)
+
+
+def _lines(kind: str, graph: Graph, origins: bool, blobs: dict[str, np.ndarray]) -> list[str]:
+    """A graph, or the body of a loop, which stands indented behind the loop's own line."""
+    names = value_names(graph)
     parameters = ", ".join(f"{names[n]}: {n.type}" for n in graph.inputs)
-    lines = [f"graph {_word(graph.name)}({parameters}) -> ({_words(graph.output_names)}) {{"]
+    lines = [f"{kind} {_word(graph.name)}({parameters}) -> ({_words(graph.output_names)}) {{"]
     for node in graph.nodes():
         if node.op == "input":
             continue
@@ -41,11 +50,11 @@ def to_text(graph: Graph, *, data: bool = False, origins: bool = True) -> str:
         if origins and origin:
             line = f"{line:<{COMMENT_COLUMN}}  # {origin}"
         lines.append(line)
+        for key, value in node.attributes.items():
+            if isinstance(value, Graph):
+                lines += [f"    {inner}" for inner in _lines(key, value, origins, blobs)]
     results = ", ".join(names[n] for n in graph.outputs)
-    lines += [f"  return {results}", "}"]
-    if data:
-        lines += [f"data {key} {_encode(array)}" for key, array in blobs.items()]
-    return "\n".join(lines)
+    return [*lines, f"  return {results}", "}"]
 
 
 def value_names(graph: Graph) -> dict[Node, str]:
@@ -66,7 +75,8 @@ def _expression(node: Node, names: Mapping[Node, str], blobs: dict[str, np.ndarr
     if node.op == "constant":
         return f"constant {_constant(node['value'], blobs)}"
     operands = ", ".join(names[n] for n in node.operands)
-    attributes = "".join(f" {key}={_attribute(v)}" for key, v in node.attributes.items())
+    written = ((key, v) for key, v in node.attributes.items() if not isinstance(v, Graph))
+    attributes = "".join(f" {key}={_attribute(v)}" for key, v in written)
     return f"{node.op}({operands}){attributes}"
 
 

@@ -53,6 +53,14 @@ class ArrayType:
         return math.prod(self.shape)
 
     @property
+    def bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def without_first(self) -> ArrayType:
+        """The type of what the first axis counts."""
+        return ArrayType(self.dtype, self.shape[1:])
+
+    @property
     def is_float(self) -> bool:
         return self.dtype.kind == "f"
 
@@ -60,8 +68,38 @@ class ArrayType:
         return f"{short_name(self.dtype)}[{','.join(map(str, self.shape))}]"
 
     @staticmethod
+    def of_name(name: str, shape: tuple[int, ...]) -> ArrayType:
+        """The type of arrays of a dtype by its short name."""
+        return ArrayType(DTYPE_NAMES[name], shape)
+
+    @staticmethod
     def of(array: np.ndarray | np.generic) -> ArrayType:
         """The type of an array; byte order does not matter, unsupported dtypes raise."""
         dtype = array.dtype.newbyteorder("=")
         short_name(dtype)
         return ArrayType(dtype, array.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class TupleType(ArrayType):
+    """The type of a loop: several arrays. As an array it holds nothing (dtype void)."""
+
+    parts: tuple[ArrayType, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The elements of all parts together."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a delta can come to any part."""
+        return any(part.is_float for part in self.parts)
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.parts))})"
+
+    @staticmethod
+    def of_parts(parts: tuple[ArrayType, ...]) -> TupleType:
+        """The type of these arrays together."""
+        return TupleType(np.dtype("V"), (), parts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from chainrule.errors import ChainruleError
 from chainrule.graph.node import Graph, ancestors
-from chainrule.graph.ops import OPS
+from chainrule.graph.ops import OPS, WITH_BODY
+from chainrule.graph.types import TupleType
 
 
 class InvalidGraphError(ChainruleError, AssertionError):
@@ -15,13 +16,17 @@ def verify(graph: Graph) -> Graph:
     """The graph itself, when it is sound; InvalidGraphError naming the node otherwise.
 
     Every op is in the table with its attributes and arity, every type is what inference gives,
-    operands come before their users, and every `input` reached is one of the graph's inputs.
+    operands come before their users, and every `input` reached is one of the graph's inputs. The
+    same holds for the bodies of loops.
     """
     inputs = set(graph.inputs)
     if len(inputs) != len(graph.inputs):
         raise InvalidGraphError(f"graph {graph.name}: the same input twice")
     if len(graph.outputs) != len(graph.output_names):
         raise InvalidGraphError(f"graph {graph.name}: outputs and their names differ in number")
+    for node in graph.outputs:
+        if isinstance(node.type, TupleType):
+            raise InvalidGraphError(f"graph {graph.name}: an output of type {node.type}")
     for node in ancestors([*graph.inputs, *graph.outputs]):
         where = f"{node!r} {node.origin}"
         op = OPS.get(node.op)
@@ -39,6 +44,8 @@ def verify(graph: Graph) -> Graph:
             inferred = op.infer(tuple(n.type for n in node.operands), node.attributes)
         except ChainruleError as error:
             raise InvalidGraphError(f"{op.name}: {error.what}", where=where) from error
+        if node.op in WITH_BODY:
+            verify(node["body"])
         if inferred != node.type:
             raise InvalidGraphError(f"{op.name} is {inferred}, not {node.type}", where=where)
     return graph

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
-from chainrule.native import bits, contract, maps, moves, reductions, sorting, target, threads
+from chainrule.native import (
+    bits,
+    contract,
+    maps,
+    moves,
+    reductions,
+    sorting,
+    target,
+    threads,
+    windows,
+)
 from chainrule.native.ir import SIZES, Function, index
 from chainrule.native.memory import Layout
 from chainrule.native.regions import Region, computed_by, is_flag, reads
@@ -27,6 +37,7 @@ _EMITTERS = {
     "pad": moves.emit_pad,
     "concatenate": moves.emit_concatenate,
     "scatter": moves.emit_scatter,
+    "fold": windows.emit_fold,
     "random_bits": bits.emit_random_bits,
 }
 

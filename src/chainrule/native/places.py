@@ -87,10 +87,30 @@ def through_view(fn: Function, node: Node, place: Place) -> Place:
             affine(fn, c, -1, size - 1) if axis in node["axes"] else c
             for axis, (c, size) in enumerate(zip(place, source.shape, strict=True))
         )
+    if node.op == "window":
+        return _in_window(fn, node, place)
     assert node.op == "reshape", node.op
     assert is_unit_reshape(node), "other reshapes are the same memory"
     kept = iter(c for c, size in zip(place, node.shape, strict=True) if size != 1)
     return tuple(ZERO if size == 1 else next(kept) for size in source.shape)
+
+
+def _in_window(fn: Function, node: Node, place: Place) -> Place:
+    """Where the windows begin, and how far inside: stride * window + dilation * element."""
+    ndim = node.operands[0].ndim
+    found = list(place[:ndim])
+    steps = zip(node["axes"], place[ndim:], node["strides"], node["dilations"], strict=True)
+    for axis, inner, stride, dilation in steps:
+        start = affine(fn, found[axis], stride, 0)
+        found[axis] = together(fn, start, affine(fn, inner, dilation, 0))
+    return tuple(found)
+
+
+def together(fn: Function, x: Coordinate, y: Coordinate) -> Coordinate:
+    """x + y."""
+    parts = [c.vector for c in (x, y) if c.vector is not None]
+    vector = parts[0] if len(parts) == 1 else fn.add(*parts) if parts else None
+    return Coordinate(plus(fn, x.scalar, y.scalar), x.per_lane + y.per_lane, vector)
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,12 @@ def _step(view: Node, strides: tuple[int, ...], first: int) -> tuple[tuple[int, 
         axes = view["axes"]
         first += sum((source.shape[a] - 1) * strides[a] for a in axes)
         return tuple(-s if i in axes else s for i, s in enumerate(strides)), first
+    if view.op == "window":
+        outer = list(strides)
+        for axis, stride in zip(view["axes"], view["strides"], strict=True):
+            outer[axis] *= stride
+        pairs = zip(view["axes"], view["dilations"], strict=True)
+        return (*outer, *(strides[axis] * dilation for axis, dilation in pairs)), first
     if is_unit_reshape(view):
         kept = iter(s for s, n in zip(strides, source.shape, strict=True) if n != 1)
         return tuple(0 if n == 1 else next(kept) for n in view.shape), first

@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from chainrule.errors import ShapeError
-from chainrule.graph import ArrayType, Graph, Node
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.graph import WITH_BODY, ArrayType, Graph, Node
 from chainrule.native import target, threads
 from chainrule.native.indices import tell, unsure
 from chainrule.native.memory import ALIGN, plan_memory
@@ -46,6 +46,13 @@ class NativeProgram:
         trusted: Collection[Node] = (),
         timed: bool = False,
     ) -> None:
+        loop = next((n for n in graph.nodes() if n.op in WITH_BODY), None)
+        if loop is not None:
+            raise ChainruleError(
+                f"{loop.op} does not compile to native code yet",
+                where=str(loop.origin) or None,
+                do='use backend="reference" for this function',
+            )
         self.graph = graph
         self.memory = buffers(graph, rows_read_in_place(graph, trusted))
         self._unsure = unsure(graph, trusted)

@@ -14,12 +14,12 @@ import numpy as np
 from chainrule.graph import OPS, Graph, Node, users
 from chainrule.graph.ops import split_spec
 
-VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape"})
+VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
 # Ops that read their operands by address, so these must lie in memory.
 _ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
 # Ops that are a kernel of their own kind.
 _OWN_KERNEL = frozenset(
-    {"contract", "sum", "max", "argmax", "argsort", "scatter", "random_bits", "pad", "concatenate"}
+    "contract sum max argmax argsort scatter random_bits pad concatenate fold".split()
 )
 _FREE = frozenset({"constant", "iota", "input"})
 _CHEAP = frozenset({"cast", "not", "stop"})
@@ -73,7 +73,7 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
             kept.add(node)
         if node.op == "reshape" and not is_unit_reshape(node):
             kept.add(_memory_behind(node.operands[0]))
-        if node.op in _ADDRESSING:
+        if node.op in _ADDRESSING or node.op == "window":  # windows show elements many times
             for operand in node.operands:
                 _make_addressable(operand, kept, in_place)
         below = [depth[n] for n in node.operands if n not in kept]
@@ -120,6 +120,8 @@ def rows_read_in_place(graph: Graph, numbers: Collection[Node]) -> set[Node]:
                 ok = is_read_well(reader, reader["axes"].index(axis))
             elif reader.op in ("slice", "reverse"):
                 ok = is_read_well(reader, axis)
+            elif reader.op == "window":
+                ok = axis not in reader["axes"] and is_read_well(reader, axis)
             else:
                 ok = reader.op == "contract" and not _runs_along(reader, node, axis)
             if not ok:

@@ -66,7 +66,7 @@ def _can_share(region: Region) -> bool:
         return len(axes) < len(region.domain)
     if region.kind == "argmax":
         return len(region.domain) > 1
-    return region.kind in ("map", "contract", "random_bits")
+    return region.kind in ("map", "contract", "random_bits", "fold")
 
 
 def schedule(regions: Sequence[Region], kept: set[Node]) -> list[Scheduled]:

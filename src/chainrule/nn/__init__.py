@@ -8,6 +8,10 @@ Receives: arrays. Returns: arrays; inside a trace, nodes of the graph with the l
     loss = nn.losses.cross_entropy(net(x), labels)
 
 A net is a tree: its layers are frozen dataclasses, and the arrays in their fields are its weights.
+
+Layouts, everywhere: rows first, channels last. Tables are [rows, columns], sequences [rows, time,
+features], images [rows, height, width, channels], volumes [rows, depth, height, width, channels];
+weights [inputs, outputs], those of convolutions [kernel..., inputs / groups, outputs].
 """
 
 from chainrule.nn import initialisers, losses
@@ -27,27 +31,79 @@ from chainrule.nn.activations import (
     softplus,
     tanh,
 )
+from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
+from chainrule.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
+from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.files import load, save
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
 from chainrule.nn.nets import count, init, parameters
-from chainrule.nn.norms import BatchNorm, LayerNorm
+from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
+from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.recurrent import GRU, LSTM, RNN
+from chainrule.nn.sharing import Frozen, TiedEmbedding
 from chainrule.nn.table import summary
+from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from chainrule.tracing.context import training
 from chainrule.tracing.trees import state
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dense",
     "Dropout",
     "Embedding",
+    "Equilibrium",
     "Flatten",
+    "Frozen",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
     "Layer",
     "LayerNorm",
+    "LearnedPositions",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MultiHeadAttention",
     "Residual",
     "Sequential",
+    "SinusoidalPositions",
+    "TiedEmbedding",
+    "TransformerDecoderBlock",
+    "TransformerEncoderBlock",
+    "Upsample",
     "activation",
     "count",
     "elu",

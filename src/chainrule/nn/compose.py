@@ -17,12 +17,12 @@ from chainrule.tracing.context import current
 from chainrule.tracing.trees import join
 
 
-def call_part(name: str, part: Any, x: Any) -> Any:
+def call_part(name: str, part: Any, *inputs: Any) -> Any:
     """Calls a part of a layer; a plain function gets the path of its place, as a layer has."""
     context = current()
     if isinstance(part, Layer) or context is None:
-        return part(x)
-    return run_at(join(context.scope, name), label_of(part), part, (x,))
+        return part(*inputs)
+    return run_at(join(context.scope, name), label_of(part), part, inputs)
 
 
 def check_part(owner: str, name: str, part: Any) -> None:

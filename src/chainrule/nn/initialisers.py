@@ -114,6 +114,12 @@ def orthogonal(stream: Stream, shape: Shape, dtype: Any) -> Array:
     return (q if rows >= columns else q.T).reshape(shape).astype(dtype)
 
 
+def contraction(stream: Stream, shape: Shape, dtype: Any) -> Array:
+    """Orthonormal columns times one half: a map that halves distances, for what is iterated to a
+    fixed point, of which there is then one (Banach 1922)."""
+    return (0.5 * orthogonal(stream, shape, np.float64)).astype(dtype)
+
+
 def uniform_between(
     stream: Stream, shape: Shape, dtype: Any, *, low: float = -0.05, high: float = 0.05
 ) -> Array:
@@ -167,6 +173,7 @@ INITIALISERS: dict[str, Initialiser] = {
     "lecun_uniform": lecun_uniform,
     "lecun_normal": lecun_normal,
     "orthogonal": orthogonal,
+    "contraction": contraction,
     "uniform": uniform_between,
     "normal": normal_around_zero,
     "standard_normal": standard_normal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -131,15 +132,22 @@ class Layer:
         return copy
 
     def __repr__(self) -> str:
-        """As it is written in code; arrays of keyword fields are left out, others only by shape."""
+        """As it is written in code; arrays of keyword fields are left out, others only by shape.
+        Parts that the layer makes of its settings (`repr=False`) are left out too."""
         parts = []
-        for field in dataclasses.fields(self):
+        for field in (f for f in dataclasses.fields(self) if f.repr):
             value = getattr(self, field.name)
             if not field.kw_only and value is not None:
                 parts.append(shown(value))
             elif field.kw_only and not is_array(value) and value != field.default:
                 parts.append(f"{field.name}={shown(value)}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def make_parts(self, **parts: Callable[[], Layer]) -> None:
+        """Makes the layers inside this one that are not given; for a `__post_init__`."""
+        for name, make in parts.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, make())
 
     # --- what layers say when they cannot run -------------------------------------------------
 

@@ -185,8 +185,13 @@ class Dropout(Layer):
         return f"Dropout {self.rate:g}"
 
     def forward(self, x: Any) -> Any:
-        context = current()
-        if context is None or not context.training or self.rate == 0:
-            return x
-        keep = 1.0 - self.rate
-        return np.where(random.bernoulli(keep, x.shape), x / keep, 0)
+        return dropped(x, self.rate)
+
+
+def dropped(x: Any, rate: float) -> Any:
+    """x with each number zero with probability `rate`, in training; see `Dropout`."""
+    context = current()
+    if context is None or not context.training or rate == 0:
+        return x
+    keep = 1.0 - rate
+    return np.where(random.bernoulli(keep, x.shape), x / keep, 0)

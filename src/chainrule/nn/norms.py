@@ -1,4 +1,5 @@
-"""Normalisation: LayerNorm over each row, BatchNorm over the batch."""
+"""Normalisation: LayerNorm over each row, GroupNorm over groups of channels, BatchNorm over the
+batch."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from chainrule.errors import UsageError
 from chainrule.nn import checks
 from chainrule.nn.filling import Draw
 from chainrule.nn.layer import Layer, as_float
@@ -79,10 +81,63 @@ class LayerNorm(Layer):
 
 
 @dataclass(frozen=True)
+class GroupNorm(Layer):
+    """In each row, each group of channels brought to mean 0 and variance 1 over all its places;
+    then each channel scaled and shifted by weights.
+
+    [rows, places..., width] -> the same shape; the same in training and afterwards. With as many
+    groups as channels each channel is on its own (Ulyanov, Vedaldi and Lempitsky 2016). The width
+    may be left out where an example gives it. `eps` is added to the variance.
+
+    Source: Wu and He, "Group normalization", ECCV 2018.
+    """
+
+    numbers: ClassVar = ("groups", "width", "eps")
+    groups: int
+    width: int | None = None
+    eps: float = field(default=1e-5, kw_only=True)
+    scale: Array | None = field(default=None, kw_only=True)
+    shift: Array | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:
+        checks.size("GroupNorm", "groups", self.groups)
+        _check(self, "GroupNorm", ("scale", "shift"))
+        if self.width is not None and self.width % self.groups:
+            raise UsageError(
+                f"GroupNorm: {self.width} channels cannot be divided into {self.groups} groups",
+                do=f"make the width a multiple of {self.groups}",
+            )
+
+    def label(self) -> str:
+        return f"GroupNorm {self.width or '?'}, {self.groups} groups"
+
+    def fill(self, draw: Draw, *inputs: Any) -> GroupNorm:
+        width = draw.width(self.width, inputs)
+        filled: GroupNorm = self.replace(
+            width=width,
+            scale=draw("scale", "ones", (width,)),
+            shift=draw("shift", "zeros", (width,)),
+        )
+        return filled
+
+    def forward(self, x: Any) -> Any:
+        x = _checked_input(self, x)
+        if x.ndim < 2:
+            raise self.mismatch("[rows, places..., channels], got one axis", x, "give rows")
+        split = x.reshape((*x.shape[:-1], self.groups, x.shape[-1] // self.groups))
+        axes = (*range(1, split.ndim - 2), split.ndim - 1)
+        centred = split - split.mean(axis=axes, keepdims=True)
+        variance = (centred * centred).mean(axis=axes, keepdims=True)
+        normal = centred / np.sqrt(variance + self.eps)
+        return normal.reshape(x.shape) * self.scale + self.shift
+
+
+@dataclass(frozen=True)
 class BatchNorm(Layer):
     """Each column brought to mean 0 and variance 1 over the batch, then scaled and shifted.
 
-    [..., width] -> the same shape; the batch is every axis but the last. In training the batch's
+    [..., width] -> the same shape; the batch is every axis but the last, in images all rows and
+    places of a channel. In training the batch's
     own mean and variance are used, and the running ones move towards them, keeping `momentum` of
     what they were (the running variance is the unbiased one, as in the paper); otherwise the
     running ones are used. A batch of a single row has no spread: it is brought to scale by the

@@ -9,23 +9,75 @@ import numpy as np
 
 from chainrule.errors import UsageError
 from chainrule.nn.activations import ACTIVATIONS, erf
+from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.compose import Residual, Sequential
+from chainrule.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
+from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.initialisers import INITIALISERS
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
-from chainrule.nn.norms import BatchNorm, LayerNorm
+from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.pooling import (
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    Upsample,
+)
+from chainrule.nn.positions import LearnedPositions, SinusoidalPositions
+from chainrule.nn.recurrent import GRU, LSTM, RNN
+from chainrule.nn.sharing import Frozen, TiedEmbedding
+from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
+        AvgPool1d,
+        AvgPool2d,
+        AvgPool3d,
         BatchNorm,
+        Conv1d,
+        Conv2d,
+        Conv3d,
+        ConvTranspose1d,
+        ConvTranspose2d,
+        ConvTranspose3d,
         Dense,
         Dropout,
         Embedding,
+        Equilibrium,
         Flatten,
+        Frozen,
+        GRU,
+        GlobalAvgPool,
+        GlobalMaxPool,
+        GroupNorm,
+        LSTM,
         LayerNorm,
+        LearnedPositions,
+        MaxPool1d,
+        MaxPool2d,
+        MaxPool3d,
+        MultiHeadAttention,
+        RNN,
         Residual,
         Sequential,
+        SinusoidalPositions,
+        TiedEmbedding,
+        TransformerDecoderBlock,
+        TransformerEncoderBlock,
+        Upsample,
     )
 }
 

@@ -4,14 +4,6 @@ Receives: a graph from tracing or backward. Returns: a graph with the same input
 Next: a backend. `PASSES` is the ordered list; `rewrite` runs it.
 """
 
-from chainrule.graph import Graph
-from chainrule.rewrite.passes import PASSES, Pass
+from chainrule.rewrite.passes import PASSES, ROUNDING, Pass, rewrite
 
-__all__ = ["PASSES", "Pass", "rewrite"]
-
-
-def rewrite(graph: Graph) -> Graph:
-    """Runs every pass in order."""
-    for _, run in PASSES:
-        graph = run(graph)
-    return graph
+__all__ = ["PASSES", "ROUNDING", "Pass", "rewrite"]

@@ -1,6 +1,6 @@
 """The passes that make a graph cheaper, in order, each with a name.
 
-No pass changes a result by more than the rounding of a reordered constant; most change no bit.
+Passes change no bit of a result, except those in `ROUNDING`, which add in another order.
 """
 
 from __future__ import annotations
@@ -9,30 +9,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from chainrule.graph import Graph, Node, build, made_by
+from chainrule.graph import WITH_BODY, Graph, Node, build
 from chainrule.reference import Interpreter
+from chainrule.rewrite.loops import tidy_loops
+from chainrule.rewrite.rebuilding import rebuilt, remade
 from chainrule.rewrite.rules import simplified
+from chainrule.rewrite.windows import gather_folds
 
 Pass = Callable[[Graph], Graph]
 FOLDED_ELEMENTS = 4096  # larger constants cost more memory than computing them costs time
 
-
-def _rebuilt(graph: Graph, change: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
-    """The graph with every node passed through `change(node, new operands)`."""
-    table: dict[Node, Node] = {n: n for n in graph.inputs}
-    for node in graph.nodes():
-        if node.op != "input":
-            with made_by(node.origin):
-                table[node] = change(node, tuple(table[n] for n in node.operands))
-    outputs = [table[n] for n in graph.outputs]
-    return graph.with_outputs(outputs, graph.output_names)
-
-
-def remade(node: Node, operands: tuple[Node, ...]) -> Node:
-    """The node itself where its operands did not change."""
-    if operands == node.operands:
-        return node
-    return build.make(node.op, *operands, **node.attributes)
+# Repeating a constant saves nothing, and a loop may be long, or never end in a fixed point.
+_NOT_FOLDED = WITH_BODY | {"broadcast", "pad"}
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -41,12 +29,12 @@ def fold_constants(graph: Graph) -> Graph:
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
         node = remade(node, operands)
         known = operands and all(n.op == "constant" for n in operands)
-        if not known or node.type.size > FOLDED_ELEMENTS or node.op in ("broadcast", "pad"):
+        if not known or node.type.size > FOLDED_ELEMENTS or node.op in _NOT_FOLDED:
             return node
         (value,) = Interpreter(Graph("constant", (), (node,), ("value",)))(())
         return build.constant(value)
 
-    return _rebuilt(graph, change)
+    return rebuilt(graph, change)
 
 
 def simplify(graph: Graph) -> Graph:
@@ -55,7 +43,7 @@ def simplify(graph: Graph) -> Graph:
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
         return simplified(remade(node, operands))
 
-    return _rebuilt(graph, change)
+    return rebuilt(graph, change)
 
 
 def share_common(graph: Graph) -> Graph:
@@ -66,7 +54,7 @@ def share_common(graph: Graph) -> Graph:
         node = remade(node, operands)
         return known.setdefault(_identity(node), node)
 
-    return _rebuilt(graph, change)
+    return rebuilt(graph, change)
 
 
 def _identity(node: Node) -> object:
@@ -79,9 +67,26 @@ def _identity(node: Node) -> object:
     return node.op, tuple(n.serial for n in node.operands), tuple(attributes), node.type
 
 
+def with_bodies(graph: Graph) -> Graph:
+    """Loops are joined and trimmed, and the graphs of their steps run through all passes."""
+    return tidy_loops(graph, rewrite)
+
+
+def rewrite(graph: Graph) -> Graph:
+    """Runs every pass in order."""
+    for _, run in PASSES:
+        graph = run(graph)
+    return graph
+
+
 PASSES: tuple[tuple[str, Pass], ...] = (
+    ("tidy loops", with_bodies),
     ("simplify", simplify),
+    ("gather folds", gather_folds),
     ("fold constants", fold_constants),
     ("simplify again", simplify),
     ("share common", share_common),
 )
+
+# The passes that may change the last bits: they add up the same terms in another order.
+ROUNDING = frozenset({"gather folds", "tidy loops"})

@@ -16,18 +16,20 @@ _RULES: dict[str, list[Rule]] = {}
 
 def simplified(node: Node) -> Node:
     """A cheaper node of the same value, or the node itself."""
-    for rule in _RULES.get(node.op, ()):
-        cheaper = rule(node)
+    for simplify in _RULES.get(node.op, ()):
+        cheaper = simplify(node)
         if cheaper is not None:
             return cheaper
     return node
 
 
-def _rule(*ops: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
+def rule(*ops: str) -> Callable[[Rule], Rule]:
+    """Makes the decorated function a rule of these ops; the first that finds something counts."""
+
+    def register(function: Rule) -> Rule:
         for op in ops:
-            _RULES.setdefault(op, []).append(rule)
-        return rule
+            _RULES.setdefault(op, []).append(function)
+        return function
 
     return register
 
@@ -46,7 +48,7 @@ def _is(x: Node, value: float) -> bool:
     return number is not None and number == value and np.signbit(number) == np.signbit(value)
 
 
-@_rule("multiply")
+@rule("multiply")
 def _times_one(node: Node) -> Node | None:
     x, y = node.operands
     if _is(y, 1):
@@ -54,7 +56,7 @@ def _times_one(node: Node) -> Node | None:
     return y if _is(x, 1) else None
 
 
-@_rule("scale")
+@rule("scale")
 def _scale_one(node: Node) -> Node | None:
     x, y = node.operands
     if _is(y, 1):
@@ -65,19 +67,19 @@ def _scale_one(node: Node) -> Node | None:
     return make("multiply", x, y) if is_finite(y) else None
 
 
-@_rule("scale")
+@rule("scale")
 def _scale_of_one(node: Node) -> Node | None:
     x, y = node.operands
     return y if _is(x, 1) else None
 
 
-@_rule("divide")
+@rule("divide")
 def _divide_by_one(node: Node) -> Node | None:
     x, y = node.operands
     return x if _is(y, 1) else None
 
 
-@_rule("add", "subtract")
+@rule("add", "subtract")
 def _plus_zero(node: Node) -> Node | None:
     """x + (-0.0) and x - 0.0 keep every x, x + 0.0 would turn -0.0 into 0.0."""
     x, y = node.operands
@@ -88,13 +90,13 @@ def _plus_zero(node: Node) -> Node | None:
     return y if _is(x, -0.0) or (not x.type.is_float and _is(x, 0)) else None
 
 
-@_rule("negative", "not")
+@rule("negative", "not")
 def _twice(node: Node) -> Node | None:
     (x,) = node.operands
     return x.operands[0] if x.op == node.op else None
 
 
-@_rule("where")
+@rule("where")
 def _where_known(node: Node) -> Node | None:
     condition, x, y = node.operands
     if x is y:
@@ -105,7 +107,7 @@ def _where_known(node: Node) -> Node | None:
     return x if value else y
 
 
-@_rule("reshape")
+@rule("reshape")
 def _reshape_twice(node: Node) -> Node | None:
     (x,) = node.operands
     if x.op == "reshape":
@@ -118,7 +120,7 @@ def _reshape_twice(node: Node) -> Node | None:
     return None
 
 
-@_rule("broadcast")
+@rule("broadcast")
 def _broadcast_twice(node: Node) -> Node | None:
     (x,) = node.operands
     if x.op == "broadcast":
@@ -129,7 +131,7 @@ def _broadcast_twice(node: Node) -> Node | None:
     return None
 
 
-@_rule("transpose")
+@rule("transpose")
 def _transpose_twice(node: Node) -> Node | None:
     (x,) = node.operands
     if x.op == "transpose":
@@ -140,13 +142,13 @@ def _transpose_twice(node: Node) -> Node | None:
     return None
 
 
-@_rule("reverse")
+@rule("reverse")
 def _reverse_twice(node: Node) -> Node | None:
     (x,) = node.operands
     return x.operands[0] if x.op == "reverse" and x["axes"] == node["axes"] else None
 
 
-@_rule("cast")
+@rule("cast")
 def _cast_twice(node: Node) -> Node | None:
     """Through a wider type and back is the way of nothing."""
     (x,) = node.operands
@@ -167,7 +169,7 @@ def _holds_all(wide: np.dtype, narrow: np.dtype) -> bool:
     return np.can_cast(narrow, wide, "safe")
 
 
-@_rule("contract")
+@rule("contract")
 def _contract_transposed(node: Node) -> Node | None:
     """A transposed operand is the same contraction with its letters in another order."""
     left, right, result = split_spec(node["spec"])
@@ -196,7 +198,16 @@ def is_finite(x: Node) -> bool:
         return not source.is_float or (
             np.can_cast(source.dtype, x.type.dtype, "safe") and is_finite(x.operands[0])
         )
-    if x.op in ("broadcast", "reshape", "transpose", "reverse", "slice", "negative", "iota"):
+    if x.op in (
+        "broadcast",
+        "reshape",
+        "transpose",
+        "reverse",
+        "slice",
+        "negative",
+        "iota",
+        "window",
+    ):
         return all(is_finite(n) for n in x.operands)
     if x.op == "where":
         return is_finite(x.operands[1]) and is_finite(x.operands[2])

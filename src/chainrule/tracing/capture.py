@@ -13,7 +13,7 @@ import numpy as np
 
 import chainrule.tracing.functions  # noqa: F401  (fills the tables of supported functions)
 from chainrule.errors import TraceError
-from chainrule.graph import Graph, Node, Origin, ancestors, build, made_by, users
+from chainrule.graph import Graph, Origin, ancestors, build, made_by, users
 from chainrule.graph.types import ArrayType
 from chainrule.tracing import trees
 from chainrule.tracing.context import snapshot, use
@@ -166,18 +166,3 @@ def _check_closed(graph: Graph) -> None:
                 where=str(user.origin) or None,
                 do="do not keep arrays from inside a traced function: return them instead",
             )
-
-
-def substitute(outputs: Sequence[Node], replacements: dict[Node, Node]) -> list[Node]:
-    """The outputs with some nodes replaced; only what depends on those is made anew."""
-    table = dict(replacements)
-    for node in ancestors(outputs, stop=lambda n: n in replacements):
-        if node in table:
-            continue
-        operands = tuple(table.get(n, n) for n in node.operands)
-        if operands == node.operands:
-            table[node] = node
-        else:
-            with made_by(node.origin):
-                table[node] = build.make(node.op, *operands, **node.attributes)
-    return [table[n] for n in outputs]

@@ -17,9 +17,9 @@ from chainrule.graph import build
 from chainrule.random_bits import bits
 from chainrule.tracing.context import current
 from chainrule.tracing.functions.tables import integers
-from chainrule.tracing.traced import Traced, here, lift, wrap
+from chainrule.tracing.traced import Traced, as_traced, here, lift, wrap
 
-__all__ = ["bernoulli", "normal", "uniform"]
+__all__ = ["bernoulli", "normal", "permutation", "uniform"]
 
 
 def _words(shape: Any) -> Any:
@@ -58,3 +58,23 @@ def normal(shape: Any = (), dtype: Any = np.float32) -> Any:
     """Standard normal numbers (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log1p(-uniform(shape, dtype)))
     return radius * np.cos(2.0 * math.pi * uniform(shape, dtype))
+
+
+def permutation(x: Any) -> Any:
+    """The numbers 0 .. x - 1 in random order, int64 [x]; or the rows of an array in random order.
+
+    They are ordered by a random 32-bit word each. Raises UsageError for a single number that is not
+    a whole one, 0 or more.
+    """
+    is_count = isinstance(x, int | np.integer)
+    rows = getattr(x, "shape", ()) or (-1,)
+    count = int(x) if is_count else int(rows[0])
+    if count < 0:
+        raise UsageError(
+            f"cr.random.permutation of {x!r}", do="give a number of elements, or an array of rows"
+        )
+    order: Any = np.argsort(_words((count,)), kind="stable")
+    if is_count:
+        return order
+    # NumPy's take looks at the array alone to see whether it is traced.
+    return np.take(as_traced(x) if isinstance(order, Traced) else x, order, axis=0)

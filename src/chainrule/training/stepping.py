@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.backends import backend_for
+from chainrule.backends import backend_for, compiles
 from chainrule.tracing import trees
 from chainrule.training.full_batch import FullBatchStep
 from chainrule.training.step import Carry, StepBuilder, StepResult, result_of
@@ -61,7 +61,7 @@ class Stepping:
         """Takes a step for each row of `rows` ([steps, batch]: rows of the sources), or fewer:
         until a moment has passed, or a step was measured, which is told before the next is taken.
         """
-        if self._native is not None:
+        if self._native is not None and self._native.can(carry, rows):
             return self._native.take(carry, rows, first_step)
         measured = self._every > 0 and first_step % self._every == 0
         batch = [s[rows[0]] for s in self.sources]
@@ -81,6 +81,13 @@ class _Native:
         self._builder, self._sources, self._key, self._every = builder, sources, key, every
         self._loops: dict[int, StepLoop] = {}
         self._buffers: Any = None
+
+    def can(self, carry: Carry, rows: Array) -> bool:
+        """Whether the step compiles for batches of this size."""
+        if rows.shape[1] in self._loops:
+            return True
+        batch = [s[rows[0]] for s in self._sources]
+        return compiles(self._builder.prepare(carry, batch, self._every == 1).graph)
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """As `Stepping.take`."""

@@ -131,6 +131,32 @@ def broadcast_arrays(*args: Any) -> Any:
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
+@function(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Axis = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    a = as_traced(x)
+    if writeable:
+        raise unsupported(
+            "np.lib.stride_tricks.sliding_window_view with writeable=True",
+            "its elements share memory: write into the array itself, or copy the windows first",
+        )
+    sizes = integers(window_shape)
+    axes = range(a.ndim) if axis is None else [normal_axis(i, a.ndim) for i in integers(axis)]
+    if len(sizes) != len(axes):
+        raise fail(f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes")
+    if len(set(axes)) != len(axes):
+        raise unsupported("np.lib.stride_tricks.sliding_window_view twice over one axis")
+    for size, along in zip(sizes, axes, strict=True):
+        if not 1 <= size <= a.shape[along]:
+            raise fail(
+                f"sliding_window_view: a window of {size} along axis {along} of an array of shape "
+                f"{a.shape}"
+            )
+    ones = [1] * len(sizes)
+    return wrap(build.window(a.node, axes, sizes, ones, ones), base=a)
+
+
 def at_least(a: Any, ndim: int) -> Any:
     """With axes of size 1 put in front."""
     x = as_traced(a)

@@ -1,0 +1,134 @@
+"""Multi-head attention, of a sequence to itself or to another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from chainrule.errors import UsageError
+from chainrule.nn import checks
+from chainrule.nn.activations import softmax
+from chainrule.nn.layer import Layer, as_array
+from chainrule.nn.layers import Dense, dropped
+from chainrule.nn.positions import rotated
+
+
+@dataclass(frozen=True)
+class MultiHeadAttention(Layer):
+    """Each place of a sequence reads from all places: a mean of their values, weighted by how well
+    its query fits their keys, in several heads side by side.
+
+    Called as `layer(x)` the sequence reads from itself, as `layer(x, memory)` from another: x
+    [rows, queries, width], memory [rows, keys, memory width] -> [rows, queries, width]. `mask` says
+    what may be read: booleans [rows, keys], false for padding, or [rows, queries, keys]; a place
+    that may read nothing gets the mean of all values. `causal` lets each place read only from
+    itself and those before; `rotary` turns queries and keys by their positions (Su et al. 2021);
+    `dropout` drops weights of the mean in training.
+
+    The weights are those of four dense layers, `query`, `key`, `value` and `output`. Raises
+    UsageError where `heads` does not divide the width, ShapeError for inputs of other shapes.
+
+    Source: Vaswani et al., "Attention is all you need", NeurIPS 2017.
+    """
+
+    numbers: ClassVar = ("width", "heads", "dropout")
+    width: int
+    heads: int
+    causal: bool = field(default=False, kw_only=True)
+    rotary: bool = field(default=False, kw_only=True)
+    dropout: float = field(default=0.0, kw_only=True)
+    bias: bool = field(default=True, kw_only=True)
+    query: Any = field(default=None, kw_only=True, repr=False)
+    key: Any = field(default=None, kw_only=True, repr=False)
+    value: Any = field(default=None, kw_only=True, repr=False)
+    output: Any = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width, bias = self.width, self.bias
+        self.make_parts(
+            query=lambda: Dense(width, width, bias=bias),
+            key=lambda: Dense(width, bias=bias),  # the memory may have another width
+            value=lambda: Dense(width, bias=bias),
+            output=lambda: Dense(width, width, bias=bias),
+        )
+
+    def check(self) -> None:
+        name = "MultiHeadAttention"
+        checks.size(name, "width", self.width)
+        checks.size(name, "heads", self.heads)
+        checks.number(name, "dropout", self.dropout, 0, 1)
+        if self.width % self.heads:
+            raise UsageError(
+                f"{name}: a width of {self.width} cannot be divided among {self.heads} heads",
+                do=f"make the width a multiple of {self.heads}",
+            )
+        if self.rotary and self.width // self.heads % 2:
+            raise UsageError(
+                f"{name}: heads of {self.width // self.heads} numbers cannot be rotated in pairs",
+                do="make the width of each head even",
+            )
+
+    def label(self) -> str:
+        parts = [f"MultiHeadAttention {self.width}, {self.heads} heads"]
+        return ", ".join(parts + ["causal"] * self.causal + ["rotary"] * self.rotary)
+
+    def example(self) -> Any:
+        return np.zeros((2, 2, self.width), np.float32)
+
+    def forward(self, x: Any, memory: Any = None, mask: Any = None) -> Any:
+        x = self._sequence(x)
+        source = x if memory is None else self._sequence(memory)
+        if source.shape[0] != x.shape[0]:
+            raise self.mismatch(
+                f"a memory of {x.shape[0]} rows, got {source.shape[0]}",
+                source,
+                "give one memory for each row",
+            )
+        query, key, value = (
+            self._heads(part(rows))
+            for part, rows in ((self.query, x), (self.key, source), (self.value, source))
+        )
+        if self.rotary:
+            query, key = rotated(query), rotated(key)
+        scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+        readable = self._readable(x, source, mask)
+        if readable is not None:
+            # The lowest number, not -infinity: a row of nothing else would give NaN.
+            scores = np.where(readable, scores, np.finfo(scores.dtype).min)
+        weights = dropped(softmax(scores), self.dropout)
+        read = np.einsum("bhqk,bkhd->bqhd", weights, value)
+        return self.output(read.reshape((*read.shape[:2], self.width)))
+
+    def _sequence(self, x: Any) -> Any:
+        x = as_array(x)
+        if x.ndim != 3:
+            do = "give sequences [rows, time, width]; of one sequence, x[np.newaxis]"
+            raise self.mismatch(f"[rows, time, width], got {x.ndim} axes", x, do)
+        return x
+
+    def _heads(self, x: Any) -> Any:
+        return x.reshape((*x.shape[:-1], self.heads, x.shape[-1] // self.heads))
+
+    def _readable(self, x: Any, source: Any, mask: Any) -> Any:
+        """Booleans that broadcast to [rows, heads, queries, keys], or None where all is read."""
+        queries, keys = x.shape[1], source.shape[1]
+        allowed = None
+        if self.causal:
+            allowed = np.arange(keys) <= np.arange(queries)[:, np.newaxis]
+        if mask is None:
+            return allowed
+        mask = as_array(mask)
+        shapes = ((x.shape[0], keys), (x.shape[0], queries, keys))
+        if mask.dtype != np.bool_ or tuple(mask.shape) not in shapes:
+            raise self.mismatch(
+                f"a mask of booleans {list(shapes[0])} or {list(shapes[1])}, got {mask.dtype} of "
+                f"shape {tuple(mask.shape)}",
+                mask,
+                "make it as in tokens != padding",
+            )
+        seen = mask[:, np.newaxis, np.newaxis] if mask.ndim == 2 else mask[:, np.newaxis]
+        return seen if allowed is None else seen & allowed
