@@ -86,5 +86,5 @@ def test_an_overlap_add_has_the_same_bits_for_any_number_of_threads(
     values = [np.random.default_rng(0).normal(size=view.shape).astype(np.float32)]
     want = Interpreter(graph)(values)[0]
     for threads in (1, 2, 3):
-        monkeypatch.setattr(config, "THREADS", threads)
+        monkeypatch.setattr(config, "THREADS", str(threads))
         np.testing.assert_array_equal(NativeProgram(graph)(values)[0], want)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import indent
 
 from chainrule.graph import OPS, Graph, Node
 from chainrule.graph.text import value_names
@@ -39,7 +40,7 @@ def native_stages(graph: Graph) -> tuple[dict[str, str], list[Kernel]]:
     kernels = [_kernel(n, entry, program) for n, entry in enumerate(program.scheduled)]
     texts = (
         _regions_text(program, names),
-        _loops_text(program, kernels),
+        _loops_text(program, kernels, names),
         program.text,
         target.assembly(program.text),
     )
@@ -110,11 +111,8 @@ def _regions_text(program: NativeProgram, names: dict[Node, str]) -> str:
     return "\n".join(parts) or "no kernels: every output is an input or a constant"
 
 
-def _loops_text(program: NativeProgram, kernels: Sequence[Kernel]) -> str:
-    """The kernels as they run: who runs them, when, and what they cost.
-
-    The one place where the text of each kernel's loops belongs, below the line about it.
-    """
+def _loops_text(program: NativeProgram, kernels: Sequence[Kernel], names: dict[Node, str]) -> str:
+    """The kernels as they run: who runs them, when, what they cost, and their loops."""
     lines = []
     for kernel, entry in zip(kernels, program.scheduled, strict=True):
         who = "all threads" if kernel.shared else "first thread"
@@ -122,6 +120,7 @@ def _loops_text(program: NativeProgram, kernels: Sequence[Kernel]) -> str:
             f"{kernel.name}: phase {kernel.phase}, {who}, {entry.region.kind} over "
             f"{list(entry.region.domain)}; {_cost(kernel)}"
         )
+        lines.append(indent(str(program.nest(entry, names)), "  ") + "\n")
     arena = program.layout.arena_size
     flops = sum(kernel.flops for kernel in kernels)
     lines.append(f"together {flops:,} flops; {arena:,} bytes of memory for what lies between")

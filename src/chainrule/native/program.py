@@ -14,9 +14,10 @@ from chainrule.graph import WITH_BODY, ArrayType, Graph, Node
 from chainrule.native import target, threads
 from chainrule.native.indices import tell, unsure
 from chainrule.native.memory import ALIGN, plan_memory
-from chainrule.native.module import Module
+from chainrule.native.module import Module, contract_plan, lanes_of
+from chainrule.native.nests import LoopNest, nest_of
 from chainrule.native.regions import buffers, fuse, rows_read_in_place
-from chainrule.native.schedule import schedule, useful_threads
+from chainrule.native.schedule import Scheduled, schedule, useful_threads
 from chainrule.native.threads import ENTRY
 
 
@@ -79,6 +80,13 @@ class NativeProgram:
     def team(self) -> int:
         """How many threads run it."""
         return threads.team_size(self.useful_threads, self._most_threads)
+
+    def nest(self, entry: Scheduled, names: dict[Node, str]) -> LoopNest:
+        """A kernel's loops, its values called by `names`."""
+        plan = None
+        if entry.region.kind == "contract":
+            plan = contract_plan(entry, self.memory, self.team)
+        return nest_of(entry.region, entry.shared, lanes_of(entry.region), names, plan)
 
     def arena(self) -> np.ndarray:
         """Memory for what is computed on the way, for one call at a time."""
