@@ -19,7 +19,7 @@ pytestmark = pytest.mark.tiny
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 
-_BASE = {"errors", "config"}
+_BASE = {"errors", "config", "known"}
 _GRAPH = _BASE | {"random_bits", "graph"}
 _STAGES = _GRAPH | {"reference", "tracing", "backward", "rewrite"}
 _TRAINING = _STAGES | {
@@ -38,6 +38,7 @@ _PUBLIC = _TRAINING | {"checking", "jacobians", "loops", "lowering", "report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "known": set(),
     "config": {"errors"},
     "random_bits": {"errors"},
     "graph": _BASE,

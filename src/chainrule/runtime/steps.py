@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.graph import Graph, Node, build
+from chainrule.graph import ArrayType, Graph, Node, build
+from chainrule.known import Known
 from chainrule.native import threads
 from chainrule.native.program import NativeProgram
 from chainrule.native.threads import ENTRY
@@ -67,24 +68,17 @@ class _Memory:
     step: Array
 
 
+_KNOWN: Known[NativeProgram] = Known(32)  # steps of the last few runs
+
+
 class _Step:
     """A step's graph, compiled, and what calls of it are given."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        drivers: Sequence[str],
-        memory: _Memory,
-        scalars: Sequence[int],
-        most_threads: int | None,
-        rows: Node | None,
-    ) -> None:
-        """`scalars` are the addresses at which the scalars are left; `rows` is the input of the
-        numbers of the batch's rows."""
-        trusted = [] if rows is None else [rows]
-        self.program = NativeProgram(graph, drivers, most_threads, trusted=trusted)
-        self._arena = self.program.arena()
-        self.scalars = graph.outputs[len(memory.buffers.sets[0]) :]
+    def __init__(self, program: NativeProgram, memory: _Memory, scalars: Sequence[int]) -> None:
+        """`scalars` are the addresses at which the scalars are left."""
+        self.program = program
+        self._arena = program.arena()
+        self.scalars = program.graph.outputs[len(memory.buffers.sets[0]) :]
         # One for steps that read the first set of the carry, one for those that read the second.
         self.tables = [self._table(memory, now, scalars) for now in (0, 1)]
 
@@ -108,17 +102,11 @@ class _Measured:
     """The step that is taken instead when a step is to be measured."""
 
     def __init__(
-        self,
-        graph: Graph,
-        every: int,
-        memory: _Memory,
-        common: dict[str, int],
-        most_threads: int | None,
-        rows: Node | None,
+        self, program: NativeProgram, every: int, memory: _Memory, common: dict[str, int]
     ) -> None:
         """`common` are the addresses of the scalars that unmeasured steps have too, by name."""
         self.every = every
-        names = graph.output_names[len(memory.buffers.sets[0]) :]
+        names = program.graph.output_names[len(memory.buffers.sets[0]) :]
         self.own = [number for number, name in enumerate(names) if name not in common]
         self.shared = {
             n: list(common).index(name) for n, name in enumerate(names) if name in common
@@ -126,7 +114,7 @@ class _Measured:
         self.memory = np.zeros(len(self.own), np.uint64)
         own = iter(_places(self.memory))
         scalars = [common.get(n) or next(own) for n in names]
-        self.step = _Step(graph, [], memory, scalars, most_threads, rows)
+        self.step = _Step(program, memory, scalars)
         self._entry = self.step.program.code.function("program", *ENTRY)
         self.address = ctypes.cast(self._entry, ctypes.c_void_p).value or 0
 
@@ -184,19 +172,25 @@ class StepLoop:
         self._scalars = np.zeros(len(self._names), np.uint64)
         chosen = None if whole else count + len(sources)
         text = driver(chosen, batch, len(self._names), finite)
-        graph, rows = self._made_ready(graph)
-        places = _places(self._scalars)
-        self._plain = _Step(graph, [text], self._memory, places, self._threads, rows)
+        program = self._compiled(graph, text)
+        self._plain = _Step(program, self._memory, _places(self._scalars))
         self._entry = self._plain.program.code.function("steps", *ENTRY)
         self._measured: _Measured | None = None
 
-    def _made_ready(self, graph: Graph) -> tuple[Graph, Node | None]:
-        """The graph with outputs of their own, that reads its rows where they are; and the input
-        of the rows' numbers."""
-        if self._whole:
-            return _distinct(graph), None
-        graph, rows = choosing(graph, self._count, self._sources)
-        return _distinct(graph), rows
+    def _compiled(self, graph: Graph, text: str) -> NativeProgram:
+        """The graph compiled, with outputs of their own, so that it reads its rows where they are;
+        runs that take the same step share it."""
+        types = tuple(ArrayType.of(source) for source in self._sources)
+        key = graph, text, types, self._count, self._whole, self._threads, threads.cores()
+
+        def compiled() -> NativeProgram:
+            drivers = [text] if text else []
+            if self._whole:
+                return NativeProgram(_distinct(graph), drivers, self._threads)
+            choosy, rows = choosing(graph, self._count, self._sources)
+            return NativeProgram(_distinct(choosy), drivers, self._threads, trusted=[rows])
+
+        return _KNOWN.get(key, compiled)
 
     @property
     def text(self) -> str:
@@ -212,8 +206,7 @@ class StepLoop:
         """From now on, steps whose number divides by `every` run this graph. It takes the same
         step, and has more scalars among those that the loop's own has too, by their names."""
         common = dict(zip(self._names, _places(self._scalars), strict=True))
-        graph, rows = self._made_ready(graph)
-        self._measured = _Measured(graph, every, self._memory, common, self._threads, rows)
+        self._measured = _Measured(self._compiled(graph, ""), every, self._memory, common)
 
     def run(self, rows: Array, first_step: int, seconds: float = math.inf) -> Told:
         """Runs one step for each row of `rows` ([steps, batch], int64: which rows of the sources;

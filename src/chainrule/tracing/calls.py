@@ -83,7 +83,7 @@ def cache_key(
     seen = closure_key(source) if current() is None else None
     if seen is None:
         return None
-    types = tuple(_type_key(leaf.value) for leaf in leaves)
+    types = tuple(type_key(leaf.value) for leaf in leaves)
     statics = [closure_key(part) for a in args for part in trees.opaque(a)]
     key = (seen, tuple(trees.structure(a) for a in args), types, tuple(statics), has_keywords)
     if None in statics:
@@ -95,7 +95,8 @@ def cache_key(
     return key
 
 
-def _type_key(value: Any) -> Any:
+def type_key(value: Any) -> Any:
+    """What a trace depends on of an array: its dtype and shape."""
     if type(value) is float:
         return "float"
     dtype = value.dtype

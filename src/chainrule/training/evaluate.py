@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from chainrule import tracing
+from chainrule import config, tracing
+from chainrule.known import Known
 from chainrule.observe.events import Evaluated
 from chainrule.pipeline import Program
 from chainrule.tracing import trees
+from chainrule.tracing.sharing import program_key
 from chainrule.training import metrics
 from chainrule.training.objective import Objective, readable
 
@@ -19,6 +22,9 @@ Array = np.ndarray
 ROWS_AT_ONCE = 1024
 SHAPES = 16  # programs that a predictor keeps, one for each number of rows
 SHOWN_PAIRS = 2000
+
+
+_KNOWN: Known[Program] = Known(32)  # those of the last few networks
 
 
 class Predictor:
@@ -45,9 +51,19 @@ class Predictor:
         if shape not in self._programs:
             if len(self._programs) >= SHAPES:
                 del self._programs[next(iter(self._programs))]
-            captured = tracing.capture(lambda net, x: net(x), (self._net, chunk), name="predict")
-            self._programs[shape] = Program(captured.graph, self._backend, self._threads)
+            key = None if self._key is None else (self._key, shape)
+            self._programs[shape] = _KNOWN.get(key, lambda: self._made(chunk))
         return self._programs[shape]
+
+    @cached_property
+    def _key(self) -> Any:
+        """What the programs depend on besides the rows; None where it cannot be told."""
+        settings = config.BACKEND, config.THREADS, self._backend, self._threads
+        return program_key([self._net], settings)
+
+    def _made(self, chunk: Array) -> Program:
+        captured = tracing.capture(lambda net, x: net(x), (self._net, chunk), name="predict")
+        return Program(captured.graph, self._backend, self._threads)
 
 
 def _chunks(x: Array) -> Iterator[Array]:

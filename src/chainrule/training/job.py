@@ -81,6 +81,7 @@ class Job:
         progress: bool | None,
     ) -> Run:
         """Trains, and tells the watchers. Raises what `train` raises."""
+        is_watched = bool(watchers)
         if resume and run_dir is None:
             raise UsageError("resume needs the run_dir to go on with")
         directory = None if run_dir is None else RunDirectory(run_dir)
@@ -96,7 +97,7 @@ class Job:
                     return self._ended_before(directory, config, loop)
             if _on_a_terminal() if progress is None else progress:
                 watchers = (*watchers, stack.enter_context(Console()))
-            loop.emit = fan_out([memory, *watchers])
+            loop.tell(fan_out([memory, *watchers]), prompt=is_watched)
             loop.emit(self._started(loop, directory, config))
             reason = loop.run()
             net = self._close(loop, directory, reason)

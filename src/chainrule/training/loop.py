@@ -85,6 +85,11 @@ class Loop:
         self._before = self.standing.seconds
         self._steps_before = self.standing.step
 
+    def tell(self, emit: Emit, prompt: bool) -> None:
+        """Hands events to `emit` from now on. With `prompt`, what a step measured is told before
+        the next step is taken: who listens may want to stop there."""
+        self.emit, self._stepping.prompt = emit, prompt
+
     def resume(self, carry: Carry, standing: Standing, best: Best | None) -> None:
         """Goes on from a checkpoint."""
         self.carry, self.standing, self.best = carry, standing, best

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from chainrule import tracing
+from chainrule import config, tracing
 from chainrule.backward import gradients
 from chainrule.errors import ChainruleError
 from chainrule.graph import Graph, Node
+from chainrule.known import Known
 from chainrule.optim import Optimizer
 from chainrule.pipeline import Program
 from chainrule.tracing import trees
 from chainrule.tracing.context import Context, use
+from chainrule.tracing.sharing import program_key
 from chainrule.tracing.traced import Traced, wrap
 from chainrule.training.objective import Objective, readable
 
@@ -91,8 +93,9 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A compiled step. `told` has the structure of what it returns besides the carry."""
+class Ready:
+    """A compiled step. `told` has the structure of what it returns besides the carry, and for each
+    number of it its place among them."""
 
     program: Program
     told: Any
@@ -100,6 +103,9 @@ class _Ready:
     @property
     def graph(self) -> Graph:
         return self.program.graph
+
+
+_KNOWN: Known[Ready] = Known(32)  # steps of the last few runs
 
 
 class StepBuilder:
@@ -118,7 +124,7 @@ class StepBuilder:
         self.optimizer = optimizer
         self.backend = backend
         self.threads = threads
-        self._ready: dict[Any, _Ready] = {}
+        self._ready: dict[Any, Ready] = {}
 
     def __call__(
         self, carry: Carry, batch: Sequence[Array], key: Array, step: int, measured: bool
@@ -127,18 +133,29 @@ class StepBuilder:
         ready = self.prepare(carry, batch, measured)
         outputs = ready.program([*carry, *batch, key, np.asarray(step, np.uint32)])
         count = len(carry)
-        return outputs[:count], result_of(trees.replace_leaves(ready.told, outputs[count:]))
+        columns = [[output.item()] for output in outputs[count:]]
+        return outputs[:count], results_of(ready.told, columns, 1)[0]
 
-    def prepare(self, carry: Carry, batch: Sequence[Array], measured: bool) -> _Ready:
+    def prepare(self, carry: Carry, batch: Sequence[Array], measured: bool) -> Ready:
         """The program for batches of this shape, traced and compiled the first time. Shape
         mistakes of the network are found here, before any data flows."""
         shape = (tuple((b.shape, b.dtype) for b in batch), measured)
         if shape not in self._ready:
-            captured = self.capture(carry, batch, partial(self._step, measured=measured))
-            _check_carry(self.layout.names(), carry, captured)
-            told = trees.map_leaves(lambda _: _PLACE, captured.result[1])
-            self._ready[shape] = _Ready(self.program(captured.graph), told)
+            key = None if self._key is None else (self._key, shape)
+            self._ready[shape] = _KNOWN.get(key, lambda: self._made(carry, batch, measured))
         return self._ready[shape]
+
+    @cached_property
+    def _key(self) -> Any:
+        """What the step's program depends on besides the batch; None where it cannot be told."""
+        layout, settings = self.layout, (config.BACKEND, config.THREADS, self.backend, self.threads)
+        parts = [layout.net, layout.optimizer_state, self.objective, self.optimizer]
+        return program_key(parts, (layout.weights, layout.state, settings))
+
+    def _made(self, carry: Carry, batch: Sequence[Array], measured: bool) -> Ready:
+        captured = self.capture(carry, batch, partial(self._step, measured=measured))
+        _check_carry(self.layout.names(), carry, captured)
+        return Ready(self.program(captured.graph), _numbered(captured.result[1]))
 
     def quantities(
         self, carry: Carry, batch: Sequence[Array], key: Array, step: int
@@ -217,9 +234,6 @@ class StepBuilder:
             "state": {n: context.updates.get(n, state[n]) for n in state},
             "weights": {n: weights[n] + updates[n] for n in weights},
         }
-
-
-_PLACE = np.zeros(())
 
 
 def nodes_of(arrays: Mapping[str, Any]) -> list[Node]:
@@ -301,19 +315,46 @@ def weight_measures(
 
 
 def result_of(told: Mapping[str, Any]) -> StepResult:
-    """What a step's program told, as numbers."""
+    """What one step told."""
+    columns: list[list[float]] = []
 
-    def numbers(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-        return {p: {k: float(v) for k, v in row.items()} for p, row in table.items()}
+    def place(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: place(part) for name, part in value.items()}
+        columns.append([value])
+        return len(columns) - 1
 
-    return StepResult(
-        loss=float(told["loss"]),
-        finite=bool(told["finite"]),
-        score=float(told["score"]),
-        layers=numbers(told.get("layers", {})),
-        weights=numbers(told.get("weights", {})),
-        gradient_norm=float(told.get("gradient_norm", 0.0)),
-    )
+    return results_of(place(told), columns, 1)[0]
+
+
+def results_of(
+    places: Mapping[str, Any], columns: Sequence[Sequence[float]], steps: int
+) -> list[StepResult]:
+    """What several steps told: `columns` has each number in all of them, and `places` which number
+    is what."""
+
+    def numbers(table: Mapping[str, Any], step: int) -> dict[str, dict[str, float]]:
+        return {p: {k: float(columns[n][step]) for k, n in row.items()} for p, row in table.items()}
+
+    def one(name: str, step: int) -> float:
+        return float(columns[places[name]][step]) if name in places else 0.0
+
+    return [
+        StepResult(
+            loss=one("loss", step),
+            finite=bool(columns[places["finite"]][step]),
+            score=one("score", step),
+            layers=numbers(places.get("layers", {}), step),
+            weights=numbers(places.get("weights", {}), step),
+            gradient_norm=one("gradient_norm", step),
+        )
+        for step in range(steps)
+    ]
+
+
+def _numbered(told: Any) -> Any:
+    """The structure of what a step tells, with the number of each leaf in its place."""
+    return trees.replace_leaves(told, range(len(trees.leaves(told))))
 
 
 def _check_carry(names: Sequence[str], carry: Carry, captured: tracing.Capture) -> None:

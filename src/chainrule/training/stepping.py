@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.backends import backend_for, compiles
-from chainrule.tracing import trees
 from chainrule.training.full_batch import FullBatchStep
-from chainrule.training.step import Carry, StepBuilder, StepResult, result_of
+from chainrule.training.step import Carry, Ready, StepBuilder, StepResult, results_of
 
 if TYPE_CHECKING:
     from chainrule.runtime.steps import StepLoop
@@ -40,7 +39,10 @@ class Taken:
 
 class Stepping:
     """Takes the steps of one run. `sources` are what batches are gathered from; every step whose
-    number divides by `every` is measured, and none where that is 0."""
+    number divides by `every` is measured, and none where that is 0. With `prompt`, what was
+    measured is told before the next step is taken."""
+
+    prompt = False
 
     def __init__(
         self,
@@ -59,9 +61,10 @@ class Stepping:
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """Takes a step for each row of `rows` ([steps, batch]: rows of the sources), or fewer:
-        until a moment has passed, or a step was measured, which is told before the next is taken.
-        """
+        until a moment has passed."""
         if self._native is not None and self._native.can(carry, rows):
+            if self.prompt and self._every > 0:
+                rows = rows[: -first_step % self._every + 1]
             return self._native.take(carry, rows, first_step)
         measured = self._every > 0 and first_step % self._every == 0
         batch = [s[rows[0]] for s in self.sources]
@@ -72,6 +75,15 @@ class Stepping:
         return Taken(after, [result.loss], [result.score], told, ended=result.ended)
 
 
+@dataclass(frozen=True)
+class _Sized:
+    """A loop for batches of one size, and where what its steps tell is found."""
+
+    loop: StepLoop
+    loss: int
+    score: int
+
+
 class _Native:
     """The loops of a run in native code, one for each size of batch."""
 
@@ -79,62 +91,67 @@ class _Native:
         self, builder: StepBuilder, sources: Sequence[Array], key: Array, every: int
     ) -> None:
         self._builder, self._sources, self._key, self._every = builder, sources, key, every
-        self._loops: dict[int, StepLoop] = {}
+        self._loops: dict[int, _Sized] = {}
+        self._told: Any = None
         self._buffers: Any = None
 
     def can(self, carry: Carry, rows: Array) -> bool:
         """Whether the step compiles for batches of this size."""
         if rows.shape[1] in self._loops:
             return True
-        batch = [s[rows[0]] for s in self._sources]
-        return compiles(self._builder.prepare(carry, batch, self._every == 1).graph)
+        return compiles(self._prepared(carry, rows, self._every == 1).graph)
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """As `Stepping.take`."""
-        batch = [s[rows[0]] for s in self._sources]
-        loop = self._loop(carry, rows, batch)
-        every = self._every
-        due = every > 0 and -first_step % every < len(rows)
-        rows = rows[: -first_step % every + 1] if due else rows
-        if due and every > 1 and not loop.measures:
-            loop.measure(self._builder.prepare(carry, batch, True).graph, every)
+        sized = self._loops.get(rows.shape[1]) or self._make(carry, rows)
+        every, loop = self._every, sized.loop
+        if every > 1 and -first_step % every < len(rows) and not loop.measures:
+            loop.measure(self._prepared(carry, rows, True).graph, every)
         self._buffers.put(carry)
         told = loop.run(rows, first_step, MOMENT)
-        names = self._names(carry, batch, every == 1)
         losses, scores = (
-            told.values[names.index(name)].astype(np.float64)[: told.steps].tolist()
-            for name in ("loss", "score")
+            told.values[number].astype(np.float64)[: told.steps].tolist()
+            for number in (sized.loss, sized.score)
         )
-        measured = {}
-        if due and told.steps == len(rows):
+        measured: dict[int, StepResult] = {}
+        if every > 0:
+            due = range(first_step + -first_step % every, first_step + told.steps, every)
             columns = told.values if every == 1 else told.measures
-            structure = self._builder.prepare(carry, batch, True).told
-            result = result_of(trees.replace_leaves(structure, [c[-1] for c in columns]))
-            measured = {first_step + told.steps - 1: result}
+            found = results_of(
+                self._places(carry, rows) if due else {}, [c.tolist() for c in columns], len(due)
+            )
+            measured = dict(zip(due, found, strict=True))
         return Taken(self._buffers.get(), losses, scores, measured, told.finite)
 
-    def _loop(self, carry: Carry, rows: Array, batch: Sequence[Array]) -> StepLoop:
-        """The loop for batches of this size, made the first time."""
+    def _make(self, carry: Carry, rows: Array) -> _Sized:
+        """The loop for batches of this size."""
         from chainrule.runtime.steps import CarryBuffers, StepLoop  # brings LLVM
 
         size = rows.shape[1]
-        if size not in self._loops:
-            if self._buffers is None:
-                self._buffers = CarryBuffers(carry)
-            whole = size == len(self._sources[0]) and bool((rows[0] == np.arange(size)).all())
-            # Where every step is measured, the loop's own step is the one that measures.
-            self._loops[size] = StepLoop(
-                self._builder.prepare(carry, batch, self._every == 1).graph,
-                self._buffers,
-                self._sources,
-                self._names(carry, batch, self._every == 1).index("finite"),
-                self._key,
-                whole=whole,
-                most_threads=self._builder.threads,
-            )
-        return self._loops[size]
+        if self._buffers is None:
+            self._buffers = CarryBuffers(carry)
+        # Where every step is measured, the loop's own step is the one that measures.
+        graph = self._prepared(carry, rows, self._every == 1).graph
+        names = [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
+        whole = size == len(self._sources[0]) and bool((rows[0] == np.arange(size)).all())
+        loop = StepLoop(
+            graph,
+            self._buffers,
+            self._sources,
+            names.index("finite"),
+            self._key,
+            whole=whole,
+            most_threads=self._builder.threads,
+        )
+        sized = _Sized(loop, names.index("loss"), names.index("score"))
+        self._loops[size] = sized
+        return sized
 
-    def _names(self, carry: Carry, batch: Sequence[Array], measured: bool) -> list[str]:
-        """What a step tells, in order."""
-        graph = self._builder.prepare(carry, batch, measured).graph
-        return [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
+    def _places(self, carry: Carry, rows: Array) -> Any:
+        """Which of the numbers that a measured step tells is what."""
+        if self._told is None:
+            self._told = self._prepared(carry, rows, True).told
+        return self._told
+
+    def _prepared(self, carry: Carry, rows: Array, measured: bool) -> Ready:
+        return self._builder.prepare(carry, [s[rows[0]] for s in self._sources], measured)

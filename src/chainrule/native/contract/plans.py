@@ -45,7 +45,7 @@ class Operand:
     first: int
     strong: bool  # whether its zeros are strong
     rows: Rows | None = None  # where one letter's rows are chosen by numbers in memory
-    chosen: str = ""  # that letter
+    chosen: str = ""  # that letter; "" where there is one row
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,9 @@ def _operand(node: Node, letters: str, memory: set[Node], strong: bool) -> Opera
     strides = dict(zip(letters, view.strides, strict=True))
     if view.rows is None:
         return Operand(view.memory, strides, view.first, strong)
-    (chosen,) = [c for c, n in zip(letters, view.rows.strides, strict=True) if n]
-    strides[chosen] = view.rows.step
+    chosen = next((c for c, n in zip(letters, view.rows.strides, strict=True) if n), "")
+    if chosen:
+        strides[chosen] = view.rows.step
     return Operand(view.memory, strides, view.first, strong, view.rows, chosen)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chainrule.graph.types import short_name
 from chainrule.native.contract.plans import Operand, Plan
 from chainrule.native.ir import Function, Value, index
-from chainrule.native.places import Coordinate, plus, scaled
+from chainrule.native.places import Coordinate, Rows, plus, scaled
 from chainrule.native.writer import Writer, tail_mask
 
 Index = dict[str, Value]
@@ -147,19 +147,16 @@ def offset(w: Writer, operand: Operand, at: Index) -> Value:
     """The distance of an operand's number from the start of its memory, in numbers."""
     fn, total = w.fn, index(operand.first)
     for letter, stride in operand.strides.items():
-        if letter in at:
-            place = at[letter]
-            if letter == operand.chosen:
-                place = _row(w, operand, place)
-            total = plus(fn, total, scaled(fn, place, stride))
+        if letter in at and letter != operand.chosen:
+            total = plus(fn, total, scaled(fn, at[letter], stride))
+    if operand.rows is not None:
+        row = _row(w, operand.rows, at.get(operand.chosen, index(0)))
+        total = plus(fn, total, scaled(fn, row, operand.rows.step))
     return total
 
 
-def _row(w: Writer, operand: Operand, place: Value) -> Value:
-    """The number of the row that was chosen for a place."""
-    fn, rows = w.fn, operand.rows
-    assert rows is not None
-    (stride,) = [n for n in rows.strides if n]
-    kind = short_name(rows.memory.type.dtype)
-    there = plus(fn, scaled(fn, place, stride), index(rows.first))
+def _row(w: Writer, rows: Rows, place: Value) -> Value:
+    """The number of the row that was chosen for a place along the axis of the rows."""
+    fn, kind = w.fn, short_name(rows.memory.type.dtype)
+    there = plus(fn, scaled(fn, place, max(rows.strides, key=abs)), index(rows.first))
     return fn.cast(fn.load(fn.at(w.pointers[rows.memory], there, kind), kind), "i64")
