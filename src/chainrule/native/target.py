@@ -134,4 +134,5 @@ def _builder(level: int) -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = False  # vectors are written out already
     options.slp_vectorization = False
+    options.loop_unrolling = False  # so are the loops that are worth it
     return llvm.create_pass_builder(machine(), options)

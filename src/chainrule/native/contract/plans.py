@@ -29,6 +29,8 @@ _COPY = 3  # packing one vector that lies along memory
 
 _BORDER = 10  # a row of results that two threads write: each fetches lines that the other owns
 
+_VARIANT = 0.02  # what a tile of another size may save before it is worth compiling
+
 _PAGE = 4096  # bytes after which lines meet in the same set of the first-level cache
 _WAYS = 6  # lines of one set that the rows may have; the others are for the columns
 
@@ -254,9 +256,17 @@ def _best(
                 continue
             tiles = Tiles(rows, vectors, lanes)
             for shared, cost in _costs(shape, tiles, team, packing):
+                cost *= 1 + _VARIANT * (_variants(shape, tiles) - 1)
                 if cost < best_cost:
                     best, best_cost = (tiles, shared), cost
     return *best, best_cost
+
+
+def _variants(shape: _Shape, tiles: Tiles) -> int:
+    """How many tiles of different sizes there are: each is code of its own."""
+    rows = min(shape.rows // tiles.rows, 1) + (shape.rows % tiles.rows > 0)
+    columns = min(shape.columns // tiles.width, 1) + (shape.columns % tiles.width > 0)
+    return rows * columns
 
 
 def _costs(shape: _Shape, tiles: Tiles, team: int, packing: float) -> Iterator[tuple[str, float]]:
