@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from chainrule import config
 from chainrule.cli import main
 from chainrule.native import cache, target
 
+HOST = target.host()
 PROGRAM = """
 import numpy as np, chainrule as cr
 f = cr.compile(lambda x: np.tanh(x) * 2, backend="native")
@@ -140,8 +142,8 @@ def test_processes_that_compile_at_once_share_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda patch: patch(llvm, "get_host_cpu_name", lambda: "another"),
-        lambda patch: patch(target, "_features_text", lambda: "+avx2"),
+        lambda patch: patch(target, "host", lambda: replace(HOST, name="another")),
+        lambda patch: patch(target, "host", lambda: replace(HOST, features="+avx2")),
         lambda patch: patch(llvm, "llvm_version_info", (99, 0, 0)),
         lambda patch: patch(target.llvmlite, "__version__", "99"),
         lambda patch: patch(config, "VERSION", "99"),

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -81,6 +82,24 @@ def test_one_for_each_core_fewer_where_the_work_is_small(monkeypatch: pytest.Mon
     assert threads.team_size(100, 12) == 12
     monkeypatch.setattr(config, "THREADS", "4")
     assert [threads.team_size(100, most) for most in (None, 2, 6)] == [4, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("granted", "cores"),
+    [("max 100000", 8), ("150000 100000", 2), ("100000 100000", 1), ("900000 100000", 8), ("", 8)],
+)
+def test_a_container_that_grants_less_time_gets_fewer_threads(
+    granted: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More threads than that would only be made to wait for each other."""
+    (tmp_path / "cpu.max").write_text(f"{granted}\n")
+    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    threads._quota.cache_clear()
+    try:
+        assert threads.cores() == cores
+    finally:
+        threads._quota.cache_clear()
 
 
 def test_small_programs_stay_on_the_thread_that_calls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -23,40 +24,66 @@ if hasattr(os, "register_at_fork"):
     )
 
 
+@dataclass(frozen=True)
+class Processor:
+    """What code is made for: LLVM's words for it, and what follows from them."""
+
+    triple: str
+    name: str
+    features: str  # such as "+avx2,+fma,-avx512f"
+
+    def has(self, feature: str) -> bool:
+        return f"+{feature}" in self.features.split(",")
+
+    @property
+    def vector_bytes(self) -> int:
+        """The width of the widest vector registers worth using."""
+        return 64 if self.has("avx512f") else 32 if self.has("avx2") else 16
+
+    @property
+    def vector_registers(self) -> int:
+        """How many vector registers there are."""
+        return 32 if self.has("avx512f") or not self.triple.startswith("x86_64") else 16
+
+
 @lru_cache(maxsize=1)
+def host() -> Processor:
+    """The processor at hand."""
+    features: str = llvm.get_host_cpu_features().flatten()
+    return Processor(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+
+
+def processor() -> Processor:
+    """The processor that code is made for."""
+    return host()
+
+
 def machine() -> Any:
-    """LLVM's description of the processor at hand, for optimising and for emitting code."""
-    return _new_machine()
+    """LLVM's description of the processor, for optimising and for emitting code."""
+    return _machine(processor())
 
 
-def _new_machine() -> Any:
+@lru_cache
+def _machine(made_for: Processor) -> Any:
+    return _new_machine(made_for)
+
+
+def _new_machine(made_for: Processor) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=_features_text(), opt=3, jit=True
+    return llvm.Target.from_triple(made_for.triple).create_target_machine(
+        cpu=made_for.name, features=made_for.features, opt=3, jit=True
     )
-
-
-@lru_cache(maxsize=1)
-def _features_text() -> str:
-    text: str = llvm.get_host_cpu_features().flatten()
-    return text
-
-
-@lru_cache(maxsize=1)
-def _features() -> dict[str, bool]:
-    return dict(llvm.get_host_cpu_features())
 
 
 def vector_bytes() -> int:
     """The width of the widest vector registers worth using."""
-    found = _features()
-    return 64 if found.get("avx512f") else 32 if found.get("avx2") else 16
+    return processor().vector_bytes
 
 
 def vector_registers() -> int:
     """How many vector registers there are."""
-    return 32 if _features().get("avx512f") or not _features().get("sse2", True) else 16
+    return processor().vector_registers
 
 
 def header() -> str:
@@ -79,7 +106,8 @@ class Code:
 
     def __init__(self, code: bytes) -> None:
         # The engine owns its machine: one that is shared would be freed twice.
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _new_machine())
+        own = _new_machine(host())
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
 
@@ -100,7 +128,7 @@ def cache_key(text: str, level: int) -> str:
     """All that the object file of a module follows from."""
     version = ".".join(map(str, llvm.llvm_version_info))
     versions = [config.VERSION, llvmlite.__version__, version]
-    return "\0".join([*versions, llvm.get_host_cpu_name(), _features_text(), str(level), text])
+    return "\0".join([*versions, *astuple(processor()), str(level), text])
 
 
 def _compile(text: str, level: int) -> bytes:
@@ -121,7 +149,7 @@ def assembly(text: str, level: int = 3) -> str:
 
 def optimise(module: Any, level: int) -> None:
     """LLVM's own passes, without those that look for vectors."""
-    builder = _builder(level)
+    builder = _builder(processor(), level)
     passes = builder.getModulePassManager()
     passes.run(module, builder)
     # llvmlite never frees one: of its two base classes the one that does nothing comes first.
@@ -130,9 +158,9 @@ def optimise(module: Any, level: int) -> None:
 
 
 @lru_cache
-def _builder(level: int) -> Any:
+def _builder(made_for: Processor, level: int) -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = False  # vectors are written out already
     options.slp_vectorization = False
     options.loop_unrolling = False  # so are the loops that are worth it
-    return llvm.create_pass_builder(machine(), options)
+    return llvm.create_pass_builder(_machine(made_for), options)

@@ -19,7 +19,9 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import starmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from chainrule import config
 # A program takes: its table of addresses, this thread's number, how many threads, the barrier.
 ENTRY = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 SPINS = 2000
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # The barrier holds two numbers, on cache lines of their own: how many threads have arrived, and how
 # often all had. Whoever arrives last lets the others go.
@@ -147,10 +150,22 @@ if hasattr(os, "register_at_fork"):
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use: those that it may run on, and in a container that is
+    given less time than all of them have, as many as that time is worth."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return max(1, min(len(os.sched_getaffinity(0)), _quota()))
     return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _quota() -> int:
+    """The cores' worth of time that a control group of Linux grants; very many where it says
+    nothing."""
+    try:
+        time, period = QUOTA.read_text(encoding="ascii").split()
+        return -(-int(time) // int(period))
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return 2**31
 
 
 def team_size(useful: int, most: int | None = None) -> int:
