@@ -62,11 +62,14 @@ def stages(function: Function, *args: Any) -> dict[str, Graph]:
 
 
 class Program:
-    """A rewritten graph, ready to run on a backend."""
+    """A rewritten graph, ready to run on a backend: the one asked for, but where the graph holds a
+    loop the reference, for loops do not compile yet."""
 
     def __init__(self, graph: Graph, backend: str | None = None) -> None:
-        self.backend = config.check_backend(backend)
         self.graph = verify(rewrite(graph)) if config.VERIFY else rewrite(graph)
+        asked = config.check_backend(backend)
+        has_loop = any(node.op in WITH_BODY for node in self.graph.nodes())
+        self.backend = "reference" if has_loop else asked
         checks = _index_checks(self.graph)
         self._check = Interpreter(checks) if checks.outputs else None
 
@@ -85,8 +88,8 @@ class Program:
 
 def _on_backend(graph: Graph, backend: str) -> Callable[..., list[np.ndarray]]:
     """The graph, made ready by a backend."""
-    if backend == "reference" or any(node.op in WITH_BODY for node in graph.nodes()):
-        return Interpreter(graph)  # loops do not compile yet
+    if backend == "reference":
+        return Interpreter(graph)
     from chainrule.native.program import NativeProgram  # brings LLVM, which is slow to import
 
     return NativeProgram(graph)

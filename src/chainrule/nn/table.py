@@ -123,6 +123,8 @@ def _size(count: int) -> str:
 
 
 def _shape(output: Any, rows: tuple[int, ...]) -> str:
+    if isinstance(output, tuple) and output:  # with a state, say: the output is what comes first
+        return _shape(output[0], rows)
     if not is_array(output):
         return "?"
     sizes = [str(n) for n in output.shape]

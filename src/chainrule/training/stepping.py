@@ -55,7 +55,7 @@ class Stepping:
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """Takes a step for each row of `rows` ([steps, batch]: rows of the sources)."""
-        if self.native:
+        if self.native and self._compiles(carry, rows):
             return self._natively(carry, rows, first_step)
         losses: list[float] = []
         scores: list[float] = []
@@ -70,6 +70,15 @@ class Stepping:
             if result.ended:
                 return Taken(carry, losses, scores, True, result.ended)
         return Taken(carry, losses, scores, True)
+
+    def _compiles(self, carry: Carry, rows: Array) -> bool:
+        """Whether the step is native code: one with a loop in it is not."""
+        assert isinstance(self.builder, StepBuilder)
+        if rows.shape[1] not in self._loops:
+            batch = [s[rows[0]] for s in self.sources]
+            program = self.builder.prepare(carry, batch, False).program
+            self.native = program.backend == "native"
+        return self.native
 
     def _natively(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         from chainrule.runtime.steps import CarryBuffers, StepLoop  # brings LLVM
