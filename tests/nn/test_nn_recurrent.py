@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -233,3 +234,43 @@ def test_permutations_inside_a_pass() -> None:
         cr.random.permutation(-1)
     with nn.training(), pytest.raises(UsageError, match=r"permutation of 2\.5"):
         cr.random.permutation(2.5)
+
+
+# --- a user's own recurrence --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Own(nn.Layer):
+    """A dense layer and dropout in each step of a scan."""
+
+    width: int
+    cell: Any
+    drop: Any
+
+    def forward(self, x: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            h = np.tanh(self.cell(np.concatenate([h, x], axis=-1)))
+            return h, self.drop(h)
+
+        begin = np.zeros((x.shape[0], self.width), x.dtype)
+        _, ys = cr.scan(step, begin, np.swapaxes(x, 0, 1))
+        return np.swapaxes(ys, 0, 1)
+
+
+def test_layers_inside_a_step_have_weights_and_a_path() -> None:
+    """Filled once, named in errors; masks differ from step to step; gradients agree."""
+    net = nn.init(nn.Sequential(Own(3, nn.Dense(3), nn.Dropout(0.5))), X, dtype=np.float64)
+    assert net.layers[0].cell.weight.shape == (7, 3)
+    assert list(nn.parameters(net)) == ["layers.0.cell.weight", "layers.0.cell.bias"]
+
+    def trained(net: Any, x: Any) -> Any:
+        with nn.training(net, seed=1, step=3):
+            return net(x)
+
+    dropped = trained(net, X) == 0
+    assert any(not np.array_equal(dropped[:, 0], dropped[:, t]) for t in range(1, 6))
+    np.testing.assert_allclose(cr.compile(trained)(net, X), trained(net, X), rtol=1e-12)
+    cr.check_grads(trained, (net, X), order=1)
+    for run in (net, cr.compile(net)):
+        with pytest.raises(ShapeError, match=r"layers\.0\.cell \(Dense 7 -> 3\) expects 7 inputs"):
+            run(X[..., :3])
