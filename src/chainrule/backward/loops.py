@@ -61,7 +61,8 @@ def _scan(node: Node, delta: Several, wanted: Sequence[bool] | None = None) -> D
     carried += [build.add(total, sent[n]) for n, total in inside.items()]
     computed = [sent[n] for n in (*moving, *inside, *each) if n in sent]
     outer = step.outer(step.needs([*computed, *leaves]))
-    kept = [x for x in leaves if x not in outer]
+    along = {into: delta[number] for number, into in stacked.items()}
+    kept = [x for x in leaves if x not in outer and x not in along]
 
     first = [delta.get(k) for k, n in enumerate(body.inputs[:carries]) if n in moving]
     begin = [
@@ -71,11 +72,10 @@ def _scan(node: Node, delta: Several, wanted: Sequence[bool] | None = None) -> D
         )
     ]
     outputs = [*carried, *(sent[n] for n in each), *kept]
-    along = [(into, delta[number]) for number, into in stacked.items()]
-    loop = step.reversed_scan(begin, along, outputs, outer)
+    loop = step.reversed_scan(begin, list(along.items()), outputs, outer)
     parts = [build.part(loop, number) for number in range(len(outputs))]
     deltas = dict(zip([*moving, *inside, *each], parts, strict=False))
-    stacks = {**outer, **dict(zip(kept, parts[len(outputs) - len(kept) :], strict=True))}
+    stacks = {**outer, **along, **dict(zip(kept, parts[len(outputs) - len(kept) :], strict=True))}
     deltas |= {n: summed(sent[n], stacks) for n in shared if n not in inside}
     return tuple(deltas.get(n) for n in body.inputs)
 
