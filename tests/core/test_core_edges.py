@@ -43,6 +43,13 @@ EDGES = [
     Edge("`np.minimum(x, y)`", lambda x: np.minimum(x[:1], x[1:]), [1, 1], [0.5, 0.5], [0, 0]),
     Edge("`np.max(x)`", np.max, [2, 2, 1], [0.5, 0.5, 0], [0] * 3),
     Edge("`np.max(x)`", np.max, [1, 1, 1, 1], [0.25] * 4, [0] * 4),
+    Edge(
+        "`max` over windows",
+        lambda x: np.lib.stride_tricks.sliding_window_view(x, 2).max(axis=-1),
+        [2, 2, 1, 3],
+        [0.5, 1.5, 0, 1],
+        [0] * 4,
+    ),
     Edge("`np.min(x)`", np.min, [2, 1, 1], [0, 0.5, 0.5], [0] * 3),
     Edge("`np.ptp(x)`", np.ptp, [3, 3], [0, 0], [0, 0]),
     Edge("`np.sort(x)`", lambda x: np.sort(x) * WEIGHTS, [1, 1, 0], [2, 3, 1], [0] * 3),

@@ -108,6 +108,9 @@ def test_no_step_on_the_way_is_kept() -> None:
     graph = cr.trace(cr.grad(lambda w, x: np.sum(at_rest(w, x).value)), W, X)
     found = verify(rewrite(graph))
     assert [n.op for n in found.nodes() if n.op in ("scan", "fixed_point")] == ["fixed_point"] * 2
+    _, back = [n for n in found.nodes() if n.op == "fixed_point"]
+    ops = {n.op for n in back["body"].nodes()}
+    assert ops <= {"input", "scale", "contract", "add"}  # the slope at the end is taken once
     text = to_text(found, data=True)
     assert to_text(from_text(text), data=True) == text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import numpy as np
@@ -278,17 +279,19 @@ def test_summary_lists_parts_shapes_and_weights() -> None:
         nn.Dense(64, 32), nn.relu, nn.Residual(nn.Dense(32, 32)), nn.BatchNorm(), nn.Dense(10)
     )
     expected = """\
-path            layer           output   weights
-layers.0        Dense 64 -> 32  (N, 32)    2,080
-layers.1        relu            (N, 32)        -
-layers.2        Residual        (N, 32)        -
-layers.2.inner  Dense 32 -> 32  (N, 32)    1,056
-layers.3        BatchNorm 32    (N, 32)       64
-layers.4        Dense 32 -> 10  (N, 10)      330
-total                                      3,530
+path            layer           output   weights  multiply-adds
+layers.0        Dense 64 -> 32  (N, 32)    2,080          2,048
+layers.1        relu            (N, 32)        -              -
+layers.2        Residual        (N, 32)        -              -
+layers.2.inner  Dense 32 -> 32  (N, 32)    1,056          1,024
+layers.3        BatchNorm 32    (N, 32)       64              -
+layers.4        Dense 32 -> 10  (N, 10)      330            320
+total                                      3,530          3,392
+a training step takes 8,128 multiply-adds and MEMORY for each row
 and 64 numbers that change without gradients"""
-    assert nn.summary(net) == expected
-    assert nn.summary(nn.init(net)) == expected
+    for made in (net, nn.init(net)):
+        found = nn.summary(made)
+        assert re.sub(r"[\d,]+ bytes", "MEMORY", found) == expected
 
 
 def test_summary_without_widths_says_what_it_knows() -> None:
@@ -296,11 +299,38 @@ def test_summary_without_widths_says_what_it_knows() -> None:
     assert (
         nn.summary(net)
         == """\
-path      layer         output  weights
-layers.0  Flatten       ?             -
-layers.1  Dense ? -> 4  ?             ?
-total                                 ?"""
+path      layer         output  weights  multiply-adds
+layers.0  Flatten       ?             -              ?
+layers.1  Dense ? -> 4  ?             ?              ?
+total                                 ?              ?"""
     )
-    assert "(N, 4)       28" in nn.summary(net, np.zeros((5, 2, 3)))
+    assert "(N, 4)       28             24" in nn.summary(net, np.zeros((5, 2, 3)))
     with pytest.raises(ShapeError):
         nn.summary(nn.Dense(3, 2), np.zeros((5, 4)))
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "forward", "gradient"),
+    [
+        (nn.Dense(6, 4, bias=False), None, 24, 2 * 24),  # no delta goes on to the data
+        (nn.Sequential(nn.Dense(6, 4), nn.Dense(4, 2)), None, 24 + 8, 2 * 24 + 3 * 8),
+        (nn.Conv2d(3, 8, kernel=3), np.zeros((2, 6, 6, 3)), 16 * 9 * 24, 2 * 16 * 9 * 24),
+        (nn.Conv1d(4, 4, kernel=3, groups=2), np.zeros((2, 5, 4)), 3 * 3 * 8, 2 * 3 * 3 * 8),
+        (nn.RNN(3, 5), np.zeros((2, 7, 3)), 7 * (15 + 25), 2 * 7 * 15 + 3 * 7 * 25),
+    ],
+)
+def test_summary_counts_the_arithmetic(net: Any, x: Any, forward: int, gradient: int) -> None:
+    """For one row; the gradient takes the products of the way there, and two more for each whose
+    input has a delta."""
+    text = nn.summary(net, x)
+    assert text.splitlines()[-2].split()[-1] == f"{forward:,}"
+    assert f"a training step takes {gradient:,} multiply-adds" in text
+
+
+def test_summary_says_how_memory_grows() -> None:
+    """A wide hidden layer is kept for the way back."""
+    net = nn.Sequential(nn.Dense(10, 1000), nn.tanh, nn.Dense(1000, 1))
+    found = re.search(r"and ([\d,]+) (bytes|kB) for each row", nn.summary(net))
+    assert found
+    each = int(found[1].replace(",", "")) * (1000 if found[2] == "kB" else 1)
+    assert 4_000 <= each <= 16_000  # the layer is 4,000 bytes wide

@@ -13,7 +13,8 @@ from chainrule.optim.registry import OPTIMIZERS
 from chainrule.tracing import trees
 from chainrule.tracing.context import key_of
 from chainrule.training.objective import objective
-from chainrule.training.step import Layout, StepBuilder, StepResult
+from chainrule.training.step import Layout, StepBuilder
+from chainrule.training.telling import StepResult
 
 Array = np.ndarray[Any, Any]
 SEED = 5

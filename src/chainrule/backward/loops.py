@@ -61,7 +61,8 @@ def _scan(node: Node, delta: Several, wanted: Sequence[bool] | None = None) -> D
     carried += [build.add(total, sent[n]) for n, total in inside.items()]
     computed = [sent[n] for n in (*moving, *inside, *each) if n in sent]
     outer = step.outer(step.needs([*computed, *leaves]))
-    kept = [x for x in leaves if x not in outer]
+    along = {into: delta[number] for number, into in stacked.items()}
+    kept = [x for x in leaves if x not in outer and x not in along]
 
     first = [delta.get(k) for k, n in enumerate(body.inputs[:carries]) if n in moving]
     begin = [
@@ -71,11 +72,10 @@ def _scan(node: Node, delta: Several, wanted: Sequence[bool] | None = None) -> D
         )
     ]
     outputs = [*carried, *(sent[n] for n in each), *kept]
-    along = [(into, delta[number]) for number, into in stacked.items()]
-    loop = step.reversed_scan(begin, along, outputs, outer)
+    loop = step.reversed_scan(begin, list(along.items()), outputs, outer)
     parts = [build.part(loop, number) for number in range(len(outputs))]
     deltas = dict(zip([*moving, *inside, *each], parts, strict=False))
-    stacks = {**outer, **dict(zip(kept, parts[len(outputs) - len(kept) :], strict=True))}
+    stacks = {**outer, **along, **dict(zip(kept, parts[len(outputs) - len(kept) :], strict=True))}
     deltas |= {n: summed(sent[n], stacks) for n in shared if n not in inside}
     return tuple(deltas.get(n) for n in body.inputs)
 
@@ -135,22 +135,37 @@ def _fixed_point(node: Node, delta: Several, wanted: Sequence[bool] | None = Non
         load if back is None else build.add(load, back)
         for load, back in zip(loads, found[:count], strict=True)
     ]
-    # The step back reads the states where the iteration ended, and the arrays that it was given.
+    # The step back reads the states where the iteration ended, and the arrays that it was given;
+    # what follows from those alone is computed once, not in every iteration.
     ended = [build.part(node, number) for number in range(count)]
     outer = dict(zip(body.inputs, [*ended, *node.operands[count:]], strict=True))
-    fresh = {n: build.input(n["name"], n.type) for n in body.inputs}
+    read = _still(results, {*moving, *loads}, set(body.inputs))
+    fresh = {n: build.input(n["name"] if n.op == "input" else n.op, n.type) for n in read}
     made = substitute(results, fresh)
-    used = {n for n in ancestors(made) if n.op == "input"}
-    read = [n for n in body.inputs if fresh[n] in used]
     names = tuple(n["name"] for n in moving)
-    inputs = (*moving, *loads, *(fresh[n] for n in read))
+    inputs = (*moving, *loads, *fresh.values())
     adjoint = Graph(f"{body.name}, backward", inputs, tuple(made), names)
     given = [delta[k] if k in delta else build.zeros(n.type) for k, n in enumerate(states)]
     settings = {key: node[key] for key in ("tolerance", "max_iterations", "strict")}
-    operands = (*given, *given, *(outer[n] for n in read))
+    operands = (*given, *given, *substitute(read, outer))
     loop = build.make("fixed_point", *operands, body=adjoint, states=count, **settings)
     solved = {d: build.part(loop, number) for number, d in enumerate(moving)}
     sent = {n: d for n, d in zip(wrt, found[count:], strict=True) if d is not None}
     placed = substitute(list(sent.values()), {**outer, **solved})
     deltas = dict(zip(sent, placed, strict=True))
     return tuple(deltas.get(n) for n in body.inputs)
+
+
+def _still(results: Sequence[Node], moving: set[Node], given: set[Node]) -> list[Node]:
+    """What the results read that depends on what is given, but not on what moves."""
+    found: dict[Node, None] = {}
+    moved, known = set(moving), set(given)
+    for node in ancestors(results):
+        if any(operand in moved for operand in node.operands):
+            moved.add(node)
+        elif any(operand in known for operand in node.operands):
+            known.add(node)
+    for node in ancestors(results):
+        if node in moved:
+            found |= dict.fromkeys(x for x in node.operands if x in known and x not in moved)
+    return list(found)

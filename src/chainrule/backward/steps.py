@@ -79,7 +79,7 @@ class Step:
             loop = build.make("scan", *loop.operands, **{**loop.attributes, "body": wider})
             known |= {n: len(body.outputs) + number for number, n in enumerate(more)}
         stored = {n: build.part(loop, known[n]) for n in needed if n not in given}
-        return {n: given.get(n, stored.get(n, n)) for n in needed}
+        return {n: given[n] if n in given else stored[n] for n in needed}
 
     # --- the loop back ------------------------------------------------------------------------
 

@@ -5,7 +5,16 @@ walked, verified, printed and parsed back. Next: `backward` (gradients), `rewrit
 graph), `reference` (its meaning, executed).
 """
 
-from chainrule.graph.node import Graph, Node, Origin, ancestors, current_origin, made_by, users
+from chainrule.graph.node import (
+    Graph,
+    Node,
+    Origin,
+    ancestors,
+    current_origin,
+    made_by,
+    multiply_adds,
+    users,
+)
 from chainrule.graph.ops import OPS, WITH_BODY, Op
 from chainrule.graph.parse import from_text
 from chainrule.graph.text import to_text
@@ -25,6 +34,7 @@ __all__ = [
     "current_origin",
     "from_text",
     "made_by",
+    "multiply_adds",
     "to_text",
     "users",
     "verify",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from weakref import WeakKeyDictionary
 
 from chainrule.graph.node import Graph, Node, ancestors
 
@@ -42,9 +42,14 @@ def reach(loop: Node) -> tuple[frozenset[int], ...]:
     return (*found, whole, whole)  # steps and change
 
 
-@functools.lru_cache(maxsize=1024)
+# By body: graphs are immutable, and the way back asks for each many times.
+_KNOWN: WeakKeyDictionary[Graph, tuple[frozenset[int], ...]] = WeakKeyDictionary()
+
+
 def _reach(body: Graph, carried: int) -> tuple[frozenset[int], ...]:
     """By the body's outputs; what is carried is followed from step to step."""
+    if body in _KNOWN:
+        return _KNOWN[body]
     results = []
     steps = [_direct(body, place) for place in range(len(body.inputs))]
     for output in range(len(body.outputs)):
@@ -60,7 +65,8 @@ def _reach(body: Graph, carried: int) -> tuple[frozenset[int], ...]:
         if output < carried:
             seen.add(output)  # a loop of no steps gives back what it was given
         results.append(frozenset(seen))
-    return tuple(results)
+    _KNOWN[body] = tuple(results)
+    return _KNOWN[body]
 
 
 def _direct(body: Graph, place: int) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,15 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op} {self.type} #{self.serial}>"
+
+
+def multiply_adds(node: Node) -> int:
+    """The multiply-adds of a contraction; other ops count none."""
+    if node.op != "contract":
+        return 0
+    letters = node["spec"].replace("!", "").split("->")[0].replace(",", "")
+    x, y = node.operands
+    return math.prod(dict(zip(letters, x.shape + y.shape, strict=True)).values())
 
 
 @dataclass(frozen=True, eq=False)

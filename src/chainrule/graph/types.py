@@ -92,6 +92,11 @@ class TupleType(ArrayType):
         return sum(part.size for part in self.parts)
 
     @property
+    def bytes(self) -> int:
+        """The memory of all parts together."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
     def is_float(self) -> bool:
         """Whether a delta can come to any part."""
         return any(part.is_float for part in self.parts)

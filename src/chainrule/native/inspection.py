@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import indent
 
-from chainrule.graph import OPS, Graph, Node
+from chainrule.graph import OPS, Graph, Node, multiply_adds
 from chainrule.graph.text import value_names
 from chainrule.native import target
 from chainrule.native.program import NativeProgram
 from chainrule.native.regions import VIEWS, Region, computed_by, reads
-from chainrule.native.schedule import Scheduled, multiply_adds
+from chainrule.native.schedule import Scheduled
 
 STAGES = ("regions", "loops", "llvm", "assembly")
 

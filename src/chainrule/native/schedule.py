@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chainrule.graph import OPS, Node
-from chainrule.graph.ops import split_spec
+from chainrule.graph import OPS, Node, multiply_adds
 from chainrule.native.regions import Region, is_flag, reads
 
 # Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
@@ -44,17 +43,6 @@ def cost(region: Region) -> float:
         size = max(node.type.size, *(n.type.size for n in node.operands), 1)
         total += size * (_HARD_ELEMENT if node.op in _HARD else _ELEMENT)
     return total
-
-
-def multiply_adds(node: Node) -> int:
-    """The multiply-adds of a contraction."""
-    left, right, _ = split_spec(node["spec"])
-    x, y = node.operands
-    sizes = dict(zip(left + right, x.shape + y.shape, strict=True))
-    result = 1
-    for size in sizes.values():
-        result *= size
-    return result
 
 
 def _can_share(region: Region) -> bool:

@@ -110,8 +110,9 @@ class Recurrent(Layer):
         return None if self.inputs is None else np.zeros((2, 2, self.inputs), np.float32)
 
     def fill(self, draw: Draw, *inputs: Any) -> Any:
-        if self._is_stack:
-            return self
+        if self._is_stack:  # the parts have the weights
+            known = self.inputs or self.parts[0].inputs
+            return self.replace(inputs=draw.width(known, inputs[:1])) if known or inputs else self
         width = (
             int(self.weight.shape[0])
             if self.weight is not None

@@ -8,24 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import UsageError
+from chainrule.errors import TraceError, UsageError
 from chainrule.nn.compose import Residual, Sequential
+from chainrule.nn.costs import Costs, costs
 from chainrule.nn.layer import Layer
 from chainrule.nn.nets import examples, init, is_filled
 from chainrule.nn.place import label_of
 from chainrule.tracing.context import Context, use
 from chainrule.tracing.trees import children, is_array, join, leaves
 
-_HEADER = ("path", "layer", "output", "weights")
+_HEADER = ("path", "layer", "output", "weights", "multiply-adds")
+_TEXT = 3  # so many columns are words, the others numbers
 _GAP = "  "
 
 
 def summary(net: Any, x: Any = None) -> str:
-    """A table of the net's parts: path, layer, shape of the output, number of weights.
+    """A table of the net's parts: path, layer, shape of the output, number of weights, arithmetic.
 
     Shapes are those for the example `x`, with N for its rows; where the net's first layer says its
     width, no example is needed. Weights are counted also before `init`, where the widths are known.
-    Raises what running the net on such shapes raises.
+    Multiply-adds are those of products (dense layers, convolutions, attention, every step of a
+    recurrent layer) for one row, forward; the last line has those of a training step, forward and
+    back, and the memory that its values take at once (weights, their gradients and the data not
+    counted), for each row of a batch. Raises what running the net on such shapes raises.
     """
     try:
         net = net if is_filled(net) else init(net, x)
@@ -33,13 +38,25 @@ def summary(net: Any, x: Any = None) -> str:
         if x is not None:
             raise
     shapes = _shapes(net, x)
+    cost = _costs(net, x)
+    made = None if cost is None else cost.forward
     rows: list[tuple[str, ...]] = [
-        (path or "(the net)", label_of(part), shapes.get(path, "?"), _own_weights(part))
+        (
+            path or "(the net)",
+            label_of(part),
+            shapes.get(path, "?"),
+            _own_weights(part),
+            _number(None if made is None else made.get(path, 0)),
+        )
         for path, part in _parts(net, "")
     ]
     trained, other = _sizes(net)
-    rows.append(("total", "", "", f"{trained:,}" if is_filled(net) else "?"))
+    weights = f"{trained:,}" if is_filled(net) else "?"
+    rows.append(("total", "", "", weights, _number(None if made is None else sum(made.values()))))
     lines = [_line(row, rows) for row in (_HEADER, *rows)]
+    if cost and cost.gradient:
+        each = f"{cost.gradient:,} multiply-adds and {_size(cost.memory)}"
+        lines.append(f"a training step takes {each} for each row")
     if other:
         lines.append(f"and {other:,} numbers that change without gradients")
     return "\n".join(lines)
@@ -81,7 +98,33 @@ def _shapes(net: Any, x: Any) -> dict[str, str]:
     return {path: _shape(output, rows) for path, output in context.outputs.items()}
 
 
+def _costs(net: Any, x: Any) -> Costs | None:
+    """None where there is no example, or the net cannot be traced."""
+    inputs = examples(net, x, np.dtype(np.float32))
+    if inputs is None or not is_filled(net):
+        return None
+    try:
+        return costs(net, inputs)
+    except TraceError:
+        return None
+
+
+def _number(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}" if count else "-"
+
+
+def _size(count: int) -> str:
+    """Bytes in a unit that keeps the number short."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 10_000 or unit == "MB":
+            break
+        count = round(count / 1000)
+    return f"{count:,} {unit}"
+
+
 def _shape(output: Any, rows: tuple[int, ...]) -> str:
+    if isinstance(output, tuple) and output:  # with a state, say: the output is what comes first
+        return _shape(output[0], rows)
     if not is_array(output):
         return "?"
     sizes = [str(n) for n in output.shape]
@@ -119,5 +162,8 @@ def _sizes(net: Any) -> tuple[int, int]:
 
 def _line(row: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(r[i]) for r in (_HEADER, *rows)) for i in range(len(_HEADER))]
-    cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-    return _GAP.join([*cells, row[-1].rjust(widths[-1])])
+    cells = [
+        cell.ljust(width) if number < _TEXT else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return _GAP.join(cells)

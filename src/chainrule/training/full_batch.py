@@ -23,10 +23,8 @@ from chainrule.pipeline import Program
 from chainrule.tracing import trees
 from chainrule.tracing.traced import wrap
 from chainrule.training.objective import SUMS_OF_SQUARES, Objective
-from chainrule.training.step import (
-    Carry,
-    Layout,
-    StepBuilder,
+from chainrule.training.step import Carry, Layout, StepBuilder
+from chainrule.training.telling import (
     StepResult,
     by_name,
     layer_measures,

@@ -35,8 +35,9 @@ from chainrule.training.nonfinite import first_non_finite
 from chainrule.training.objective import Objective
 from chainrule.training.progress import Standing
 from chainrule.training.settings import Settings
-from chainrule.training.step import Carry, Layout, StepResult, score_name
+from chainrule.training.step import Carry, Layout
 from chainrule.training.stepping import Stepping
+from chainrule.training.telling import StepResult, score_name
 
 Array = np.ndarray
 Emit = Callable[[Event], None]

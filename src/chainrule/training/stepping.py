@@ -14,7 +14,8 @@ import numpy as np
 
 from chainrule.backends import backend_for, compiles
 from chainrule.training.full_batch import FullBatchStep
-from chainrule.training.step import Carry, Ready, StepBuilder, StepResult, results_of
+from chainrule.training.step import Carry, Ready, StepBuilder
+from chainrule.training.telling import StepResult, results_of
 
 if TYPE_CHECKING:
     from chainrule.runtime.steps import StepLoop
