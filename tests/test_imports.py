@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jacobians": _BASE | {"tracing", "backward", "pipeline"},
     "nn": _GRAPH | {"reference", "tracing", "pipeline", "store"},
     "optim": _BASE | {"reference", "tracing", "pipeline", "jacobians"},
-    "data": {"errors", "random_bits"},
+    "data": {"errors", "config", "random_bits", "store"},
     "store": {"errors"},
     "observe": {"errors"},
     "training": (_TRAINING - {"training"}) | {"report"},  # a run writes its own report
@@ -53,7 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WATCHERS = {"observe", "doctor", "report"}
 MAY_LOAD_LLVM = {"native", "runtime"}
-LOADED_LAZILY = ("polars", "narwhals", "safetensors", "rich", "jinja2", "llvmlite", "scipy")
+LOADED_LAZILY = (
+    "polars narwhals safetensors rich jinja2 llvmlite scipy PIL soundfile urllib.request"
+).split()
 
 
 def _is_type_checking(node: ast.AST) -> bool:

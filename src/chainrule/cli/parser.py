@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from chainrule import config
 from chainrule.cli.values import LARGEST_SEED, number, share, whole, whole_or, widths
-from chainrule.data import BUILTIN
+from chainrule.data import BUILTIN, NAMED, known_sets
 from chainrule.errors import UsageError, nearest
 
 Arguments = argparse.Namespace
@@ -95,7 +95,7 @@ def _check_before_command(before: Sequence[str], after: Sequence[str]) -> None:
 
 def _unknown_command(word: str) -> UsageError:
     close = nearest(word, COMMANDS)
-    if word in BUILTIN or Path(word).is_file():
+    if word in known_sets() or Path(word).is_file():
         hint = f"train on it with: chainrule train {word}"
     elif close:
         hint = f"did you mean {close!r}? known: {', '.join(COMMANDS)}"
@@ -206,7 +206,9 @@ def _command(commands: Any, name: str, *forms: str) -> argparse.ArgumentParser:
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description} What is not given is chosen to fit the data."
     add = parser.add_argument
-    add("data", metavar="DATA", nargs="?", help=f"a built-in set ({', '.join(BUILTIN)}), {_TABLES}")
+    sets = f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)})"
+    add("data", metavar="DATA", nargs="?", help=f"{sets}, {_TABLES}")
+    add("--download", action="store_true", help="fetch a public set that is not here yet")
     add("--target", metavar="COLUMN", help="the column of the table to predict")
     add("--task", metavar="TASK", help="regression, binary or multiclass (the target's)")
     add("--resume", metavar="RUN", help="go on with a run that was stopped or killed")

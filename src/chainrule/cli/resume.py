@@ -9,7 +9,7 @@ from typing import Any
 from chainrule import nn, optim
 from chainrule.cli.parser import Arguments
 from chainrule.cli.running import train
-from chainrule.data import BUILTIN, fingerprint
+from chainrule.data import fingerprint, known_sets
 from chainrule.errors import DataError, FileError, NonFiniteError, UsageError
 from chainrule.observe import Record, read_record
 from chainrule.training import Run
@@ -104,10 +104,11 @@ def _same_data(data: str | None, saved: Mapping[str, Any]) -> Prepared:
 
 
 def _place(data: str | None, source: Mapping[str, Any]) -> str:
-    """The name of the built-in set, or the path of the table."""
+    """The name of a set that has one, or the path of the table."""
     kind = source.get("kind")
-    if kind == "builtin" or (kind == "table" and data in BUILTIN):
-        name = str(source["name"] if kind == "builtin" else source["path"])
+    has_name = kind in ("builtin", "named")
+    if has_name or (kind == "table" and data in known_sets()):
+        name = str(source["name"] if has_name else source["path"])
         if data is not None and data != name:
             raise UsageError(
                 f"this run was trained on {name}, not on {data}", do="leave the data out"

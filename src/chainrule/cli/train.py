@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule import config, nn, optim
+from chainrule import data as data_room
 from chainrule.cli.outcome import outcome
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import run_directory
@@ -15,6 +16,7 @@ from chainrule.cli.recipes import Recipe, recipe
 from chainrule.cli.resume import resume
 from chainrule.cli.running import train
 from chainrule.cli.speaking import columns, json_text, say, tell
+from chainrule.data import Dataset
 from chainrule.errors import UsageError
 from chainrule.nn import losses
 from chainrule.training import Run
@@ -55,11 +57,13 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
         )
     if arguments.data == "-" and sys.stdin is not None and sys.stdin.isatty():
         say("reading CSV from the terminal; Ctrl-D on an empty line ends it")
+    if arguments.download:
+        _download(arguments.data)
     seed = 0 if arguments.seed is None else arguments.seed
     prepared = prepare(arguments.data, arguments.target, arguments.validation, seed, arguments.task)
     _check_task(arguments, prepared)
     plan = recipe(prepared.dataset, held_out=len(prepared.held_out_rows) > 0)
-    net = _network(arguments, plan, prepared.dataset.outputs)
+    net = _network(arguments, plan, prepared.dataset)
     optimizer = _optimizer(arguments, plan)
     with run_directory(arguments.run_dir, prepared.dataset.name) as run_dir:
         return train(
@@ -79,6 +83,16 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
             run_dir=run_dir,
             command=[*shlex.split(config.COMMAND), *words],
         )
+
+
+def _download(name: str) -> None:
+    if name not in data_room.NAMED:
+        raise UsageError(
+            f"{name} is no public set that could be downloaded",
+            where="--download",
+            do=f"leave it out, or name one of: {', '.join(data_room.NAMED)}",
+        )
+    data_room.download(name, say)
 
 
 def _check_task(arguments: Arguments, prepared: Prepared) -> None:
@@ -108,17 +122,17 @@ def _choice(given: Any, none: str, default: Any) -> Any:
     return default if given is None else None if given == none else given
 
 
-def _network(arguments: Arguments, plan: Recipe, outputs: int) -> Any:
+def _network(arguments: Arguments, plan: Recipe, dataset: Dataset) -> Any:
     hidden = _or(arguments.hidden, plan.hidden)
     # The recipe's dropout suits the recipe's widths: a narrow layer could not spare a half.
     dropout = _or(arguments.dropout, plan.dropout if arguments.hidden is None else None)
     activation = nn.activation(_or(arguments.activation, plan.activation))
-    layers: list[Any] = []
+    layers: list[Any] = [nn.Flatten()] if dataset.x.ndim > 2 else []
     for width in hidden:
         layers += [nn.Dense(width), activation]
         if dropout:
             layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Dense(outputs))
+    return nn.Sequential(*layers, nn.Dense(dataset.outputs))
 
 
 def _optimizer(arguments: Arguments, plan: Recipe) -> Any:

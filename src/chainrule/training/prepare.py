@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import data as data_room
-from chainrule.data import BUILTIN, Dataset, Table, TableEncoder
+from chainrule.data import Dataset, Table, TableEncoder
 from chainrule.errors import DataError, ShapeError, UsageError, unknown
 from chainrule.training.evaluate import Scale
 
@@ -53,7 +53,7 @@ def prepare(
     DataFrame; tables need `target`, the column to predict."""
     if isinstance(data, Prepared):
         return data
-    if isinstance(data, str | Path) and str(data) not in BUILTIN:
+    if isinstance(data, str | Path) and str(data) not in data_room.known_sets():
         data = _table(data)
     if isinstance(data, str | Path):
         if target is not None:
@@ -91,7 +91,7 @@ def _table(path: str | Path) -> Table:
     """Reads a table; a word that is neither a file nor a built-in set is named as such."""
     text = str(path)
     if text != "-" and not Path(text).exists() and not Path(text).suffix:
-        raise unknown("data set or file", text, BUILTIN)
+        raise unknown("data set or file", text, data_room.known_sets())
     return data_room.read_table(path)
 
 
@@ -135,6 +135,14 @@ def _check_labels(dataset: Dataset) -> None:
 
 
 def _split(dataset: Dataset, validation: float | None, seed: int) -> Prepared:
+    """A set with a test set of its own holds that out, also when as many rows are asked for; where
+    others are held out instead, the test set is neither trained on nor looked at."""
+    test_rows = dataset.source.get("test_rows")
+    if isinstance(test_rows, int):
+        rest = dataset.rows - test_rows
+        if validation is None or (isinstance(validation, int) and validation == test_rows):
+            return Prepared(dataset, np.arange(rest), np.arange(rest, dataset.rows))
+        return Prepared(dataset, *data_room.split(dataset.y[:rest], validation, dataset.task, seed))
     if validation is None:
         # Holding out some of all the patterns that exist would pose another problem.
         validation = 0 if dataset.source.get("complete") else DEFAULT_VALIDATION
