@@ -16,12 +16,13 @@ from chainrule.errors import UsageError, nearest
 
 Arguments = argparse.Namespace
 COMMANDS = {
-    "train": "train a network on a table or a built-in data set",
-    "predict": "predict the rows of a table with a trained network",
+    "train": "train a network on a table, a folder of pictures or a data set that has a name",
+    "predict": "predict the rows of a table, or pictures, with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "report": "write the report of a run, one HTML page",
 }
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
+_FOLDER = "or a folder with a sub-folder of pictures for each class"
 _BEFORE_COMMAND = ("-h", "--help", "--version")
 _NEGATIVE = re.compile(r"-[\d.]|-inf|-nan")
 _OPTION = re.compile(r"--?[A-Za-z]")  # not -, nor -1
@@ -155,7 +156,7 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=version, help="say the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=called)
     _train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
-    _predict(_command(commands, "predict", "RUN TABLE [OPTIONS]"))
+    _predict(_command(commands, "predict", "RUN DATA [OPTIONS]"))
     _explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
     _report(_command(commands, "report", "RUN [OPTIONS]"))
     return parser
@@ -207,9 +208,11 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description} What is not given is chosen to fit the data."
     add = parser.add_argument
     sets = f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)})"
-    add("data", metavar="DATA", nargs="?", help=f"{sets}, {_TABLES}")
+    add("data", metavar="DATA", nargs="?", help=f"{sets}, {_TABLES}, {_FOLDER}")
     add("--download", action="store_true", help="fetch a public set that is not here yet")
     add("--target", metavar="COLUMN", help="the column of the table to predict")
+    add("--image-size", metavar="WxH", help="size that every picture of a folder is brought to")
+    add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     add("--task", metavar="TASK", help="regression, binary or multiclass (the target's)")
     add("--resume", metavar="RUN", help="go on with a run that was stopped or killed")
     net = parser.add_argument_group("network")
@@ -249,6 +252,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _examples(
         f"{called} train digits --seed 1",
         "a built-in set, with other first weights",
+        f"{called} train pets/ --image-size 64x64",
+        "pictures in folders by class",
         f"{called} train houses.csv --target price --epochs 200",
         "a table; columns and task are inferred, and said",
         f"{called} train a.csv --target kind --hidden 64,32 --activation tanh",
@@ -262,10 +267,16 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    parser.add_argument("table", metavar="TABLE", help=f"the rows to predict: {_TABLES}")
+    rows = f"what to predict: {_TABLES}, a picture, or a folder of them"
+    parser.add_argument("data", metavar="DATA", help=rows)
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out files that cannot be read"
+    )
     parser.add_argument("--output", metavar="FILE", help="write the CSV here instead of to stdout")
     called = config.COMMAND
     parser.epilog = _examples(
+        f"{called} predict runs/pets-001 holiday/",
+        "the class of every picture in a folder",
         f"{called} predict runs/houses-001 new.csv --output prices.csv",
         "the predictions as a CSV file, one line for each row of new.csv",
         f"cat new.csv | {called} predict runs/houses-001 -",

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule import config, nn, optim
-from chainrule import data as data_room
 from chainrule.cli.outcome import outcome
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import run_directory
 from chainrule.cli.recipes import Recipe, recipe
 from chainrule.cli.resume import resume
 from chainrule.cli.running import train
+from chainrule.cli.sources import data_of
 from chainrule.cli.speaking import columns, json_text, say, tell
 from chainrule.data import Dataset
 from chainrule.errors import UsageError
@@ -57,10 +57,9 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
         )
     if arguments.data == "-" and sys.stdin is not None and sys.stdin.isatty():
         say("reading CSV from the terminal; Ctrl-D on an empty line ends it")
-    if arguments.download:
-        _download(arguments.data)
     seed = 0 if arguments.seed is None else arguments.seed
-    prepared = prepare(arguments.data, arguments.target, arguments.validation, seed, arguments.task)
+    data = data_of(arguments)
+    prepared = prepare(data, arguments.target, arguments.validation, seed, arguments.task)
     _check_task(arguments, prepared)
     plan = recipe(prepared.dataset, held_out=len(prepared.held_out_rows) > 0)
     net = _network(arguments, plan, prepared.dataset)
@@ -83,16 +82,6 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
             run_dir=run_dir,
             command=[*shlex.split(config.COMMAND), *words],
         )
-
-
-def _download(name: str) -> None:
-    if name not in data_room.NAMED:
-        raise UsageError(
-            f"{name} is no public set that could be downloaded",
-            where="--download",
-            do=f"leave it out, or name one of: {', '.join(data_room.NAMED)}",
-        )
-    data_room.download(name, say)
 
 
 def _check_task(arguments: Arguments, prepared: Prepared) -> None:

@@ -1,9 +1,10 @@
 """From tables, arrays and built-in sets to rows that a network can learn from.
 
-Receives: a CSV, Parquet or JSON-lines file, a DataFrame, a pair of arrays (X, y), or the name of a
-built-in set. Returns: a `Dataset` (float32 inputs; class indices or float32 targets), the training
-rows and the held-out rows, and for tables a `TableEncoder` that treats other tables alike and turns
-outputs back into columns. Next: `training`, which saves the encoder with the model.
+Receives: a CSV, Parquet or JSON-lines file, a DataFrame, a pair of arrays (X, y), a folder of
+pictures, or the name of a set. Returns: a `Dataset` (inputs; class indices or float32 targets), the
+training rows and the held-out rows, and for what came from files an `Encoder` that reads further
+files alike and turns outputs back into columns. Next: `training`, which saves the encoder with the
+model.
 """
 
 from __future__ import annotations
@@ -12,25 +13,39 @@ from chainrule.data.builtin import BUILTIN, known_sets, load
 from chainrule.data.dataset import Dataset, fingerprint, from_arrays
 from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_schema
 from chainrule.data.idx import read_idx
+from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
+from chainrule.data.kinds import encoder_from_json, folder_kind, source_at, source_from_json
 from chainrule.data.named import NAMED, download
 from chainrule.data.shuffle import permutation, random_words
+from chainrule.data.source import DEFAULT_VALIDATION, Encoder, Parts, Rows, Source, divided
 from chainrule.data.split import TASKS, split
 from chainrule.data.tables import Table, as_table, read_table
 
 __all__ = [
     "BUILTIN",
+    "DEFAULT_VALIDATION",
     "NAMED",
     "TASKS",
     "Dataset",
+    "Encoder",
+    "ImageEncoder",
+    "ImageFolder",
+    "Parts",
+    "Rows",
     "Schema",
+    "Source",
     "Table",
     "TableEncoder",
     "as_table",
+    "divided",
     "download",
+    "encoder_from_json",
     "fingerprint",
     "fit",
+    "folder_kind",
     "from_arrays",
     "from_table",
+    "image_encoder",
     "infer_schema",
     "known_sets",
     "load",
@@ -38,5 +53,7 @@ __all__ = [
     "random_words",
     "read_idx",
     "read_table",
+    "source_at",
+    "source_from_json",
     "split",
 ]

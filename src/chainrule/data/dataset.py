@@ -30,7 +30,8 @@ class Dataset:
     and float32 [rows, outputs] for "regression": always two axes, so that it never broadcasts
     against a network's [rows, outputs] by accident. `classes` names the classes in the order of
     their indices; `feature_names` names the columns of a two-axis `x`, or is empty. `source` says
-    where the rows came from, in JSON values.
+    where the rows came from, in JSON values. `row_names` says what each row is called, such as its
+    file, or is empty.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     source: dict[str, JSON] = field(default_factory=dict)
+    row_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.data.columns import Column, misread_number, read_column
-from chainrule.data.dataset import JSON, Dataset
+from chainrule.data.dataset import JSON, Dataset, numbers
 from chainrule.data.features import (
     CategoryFeature,
     Feature,
@@ -21,8 +22,9 @@ from chainrule.data.features import (
 )
 from chainrule.data.fields import Fields
 from chainrule.data.labels import listed
+from chainrule.data.source import Rows as Read
 from chainrule.data.split import split
-from chainrule.data.tables import Table, as_table
+from chainrule.data.tables import Table, as_table, read_table
 from chainrule.data.target import Target, check_column, infer_target
 from chainrule.errors import DataError
 
@@ -65,6 +67,14 @@ class TableEncoder:
     def width(self) -> int:
         """The number of encoded columns."""
         return len(self.feature_names)
+
+    def read(self, data: object, notes: list[str], unreadable: str = "fatal") -> Read:
+        """The inputs for a network from the path of a table, a table, a DataFrame, or an array
+        that is encoded already; errors as in `encode` and `read_table`."""
+        if isinstance(data, np.ndarray):
+            return Read(numbers(data[:, None] if data.ndim == 1 else data, "X"))
+        table = read_table(data) if isinstance(data, str | os.PathLike) else data
+        return Read(self.encode(table, notes))
 
     def encode(self, frame: object, notes: list[str] | None = None) -> NDArray[np.float32]:
         """The inputs for a network: float32 [rows, width]; the target need not be there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from chainrule import data as data_room
-from chainrule.data import Dataset, Table, TableEncoder
+from chainrule.data import Dataset, Encoder, Parts, Table
 from chainrule.errors import DataError, ShapeError, UsageError, unknown
 from chainrule.training.evaluate import Scale
 
 Array = np.ndarray
-DEFAULT_VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prepared:
     dataset: Dataset
     train_rows: Array
     held_out_rows: Array
-    encoder: TableEncoder | None = None
+    encoder: Encoder | None = None
 
     @property
     def scale(self) -> Scale:
@@ -49,10 +49,15 @@ class Prepared:
 def prepare(
     data: Any, target: str | None, validation: float | None, seed: int, task: str | None
 ) -> Prepared:
-    """`data` is the name of a built-in set, a `Dataset`, an (X, y) pair, the path of a table, or a
-    DataFrame; tables need `target`, the column to predict."""
+    """`data` is the name of a set, a `Dataset`, an (X, y) pair, a `Source` or the path of one, the
+    path of a table, or a DataFrame; tables need `target`, the column to predict."""
     if isinstance(data, Prepared):
         return data
+    if isinstance(data, str | os.PathLike) and str(data) not in data_room.known_sets():
+        data = data_room.source_at(data) or data
+    if isinstance(data, data_room.Source):
+        _no_table("these data say themselves what is predicted", target, task)
+        return _of_parts(data.parts(validation, seed))
     if isinstance(data, str | Path) and str(data) not in data_room.known_sets():
         data = _table(data)
     if isinstance(data, str | Path):
@@ -61,7 +66,9 @@ def prepare(
                 f"{data} is a built-in set: it has no target column to choose",
                 do="leave target out",
             )
-        return _split(_as_task(data_room.load(str(data)), task), validation, seed)
+        dataset = _as_task(data_room.load(str(data)), task)
+        encoder = data_room.image_encoder(dataset)
+        return Prepared(dataset, *data_room.divided(dataset, validation, seed), encoder)
     if isinstance(data, Dataset | tuple | list):
         if target is not None:
             raise UsageError(
@@ -70,7 +77,7 @@ def prepare(
             )
         dataset = _as_task(data_room.from_arrays(data, task), task)
         _check_labels(dataset)
-        return _split(dataset, validation, seed)
+        return Prepared(dataset, *data_room.divided(dataset, validation, seed))
     if target is None:
         columns = list(data.columns) if hasattr(data, "columns") else []
         known = f"; its columns: {', '.join(map(str, columns[:12]))}" if columns else ""
@@ -78,13 +85,19 @@ def prepare(
             "training on a table needs the name of the column to predict",
             do=f"give target=... (on the command line: --target COLUMN){known}",
         )
-    share = DEFAULT_VALIDATION if validation is None else validation
-    return Prepared(*_reordered(data_room.from_table(data, target, share, seed, task)))
+    share = data_room.DEFAULT_VALIDATION if validation is None else validation
+    return _of_parts(Parts(*data_room.from_table(data, target, share, seed, task)))
 
 
-def _reordered(found: tuple[Dataset, TableEncoder, Array, Array]) -> Any:
-    dataset, encoder, train_rows, held_out_rows = found
-    return dataset, train_rows, held_out_rows, encoder
+def _of_parts(parts: Parts) -> Prepared:
+    return Prepared(parts.dataset, parts.train_rows, parts.held_out_rows, parts.encoder)
+
+
+def _no_table(what: str, target: str | None, task: str | None) -> None:
+    """What is no table has its own targets."""
+    for name, value in (("target", target), ("task", task)):
+        if value is not None:
+            raise UsageError(f"{name} goes with tables, and {what}", do=f"leave {name} out")
 
 
 def _table(path: str | Path) -> Table:
@@ -132,22 +145,6 @@ def _check_labels(dataset: Dataset) -> None:
             where=f"{dataset.name}, y",
             do="give rows of every class, or leave the class out of `classes`",
         )
-
-
-def _split(dataset: Dataset, validation: float | None, seed: int) -> Prepared:
-    """A set with a test set of its own holds that out, also when as many rows are asked for; where
-    others are held out instead, the test set is neither trained on nor looked at."""
-    test_rows = dataset.source.get("test_rows")
-    if isinstance(test_rows, int):
-        rest = dataset.rows - test_rows
-        if validation is None or (isinstance(validation, int) and validation == test_rows):
-            return Prepared(dataset, np.arange(rest), np.arange(rest, dataset.rows))
-        return Prepared(dataset, *data_room.split(dataset.y[:rest], validation, dataset.task, seed))
-    if validation is None:
-        # Holding out some of all the patterns that exist would pose another problem.
-        validation = 0 if dataset.source.get("complete") else DEFAULT_VALIDATION
-    train_rows, held_out_rows = data_room.split(dataset.y, validation, dataset.task, seed)
-    return Prepared(dataset, train_rows, held_out_rows)
 
 
 def class_weights_for(

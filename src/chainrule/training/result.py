@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import nn
-from chainrule.data import TableEncoder, read_table
+from chainrule.data import Encoder, Rows, encoder_from_json
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
 from chainrule.observe import Record, read_record
@@ -36,7 +36,7 @@ class Run:
     record: Record
     config: Mapping[str, Any]
     run_dir: Path | None
-    encoder: TableEncoder | None
+    encoder: Encoder | None
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -108,9 +108,10 @@ class Run:
         return np.asarray(readable(found, self.task, self.config["loss"]))
 
     def _inputs(self, data: Any, notes: list[str] | None) -> np.ndarray:
-        if self.encoder is not None and not isinstance(data, np.ndarray):
-            table = read_table(data) if isinstance(data, str | os.PathLike) else data
-            return self.encoder.encode(table, notes)
+        if isinstance(data, Rows):
+            return data.x
+        if self.encoder is not None:
+            return self.encoder.read(data, [] if notes is None else notes).x
         x = np.asarray(data)
         return numbers(x[:, None] if x.ndim == 1 else x, "X")
 
@@ -155,5 +156,5 @@ def load_run(path: str | os.PathLike[str], *, layers: tuple[type, ...] = ()) -> 
         read_record(directory.record),
         config,
         directory.path,
-        None if encoder is None else TableEncoder.from_json(encoder),
+        None if encoder is None else encoder_from_json(encoder),
     )

@@ -1,0 +1,62 @@
+"""The kinds of data there are: which one lies at a path, and each one back from what was saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chainrule.data.dataset import JSON
+from chainrule.data.encode import TableEncoder
+from chainrule.data.images import ImageEncoder, ImageFolder
+from chainrule.data.pictures import SUFFIXES as PICTURES
+from chainrule.data.source import Encoder, Source
+from chainrule.errors import DamagedFileError, DataError
+
+_ENCODERS: dict[str, Callable[[JSON], Encoder]] = {
+    "table": TableEncoder.from_json,
+    "images": ImageEncoder.from_json,
+}
+_SOURCES: dict[str, Callable[[dict[str, Any], str], Source]] = {
+    "images": ImageFolder.from_json,
+}
+
+
+def encoder_from_json(json: Any) -> Encoder:
+    """The encoder that was saved; raises DamagedFileError where it is none of ours."""
+    kind = json.get("kind", "table") if isinstance(json, dict) else None
+    if kind not in _ENCODERS:
+        raise DamagedFileError(f"the encoder is damaged: its kind is {kind!r}")
+    return _ENCODERS[kind](json)
+
+
+def source_from_json(source: Mapping[str, Any], path: str) -> Source | None:
+    """The source that a data set's `source` tells of, at the path where it is now; None for data
+    that a path and a target say all about (tables), or nothing does (arrays)."""
+    make = _SOURCES.get(str(source.get("kind")))
+    return None if make is None else make(dict(source), path)
+
+
+def folder_kind(path: str | os.PathLike[str]) -> str:
+    """What a folder holds: "images", by the name of the first such file there is.
+
+    Raises DataError where it holds none.
+    """
+    for place, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(place, name).suffix.lower() in PICTURES:
+                return "images"
+    raise DataError(
+        f"there is nothing to learn from in the folder {path}",
+        do="give a folder with a sub-folder of pictures for each class",
+    )
+
+
+def source_at(path: str | os.PathLike[str]) -> Source | None:
+    """The source for a path, with its defaults; None for what is read as a table."""
+    if not Path(path).is_dir():
+        return None
+    folder_kind(path)
+    return ImageFolder(path)
