@@ -150,6 +150,12 @@ def _run_path(name: str) -> Path:
 
 def _trained(run: Run, path: str) -> Material:
     source = run.config["dataset"]["source"]
+    if source.get("path") == "-":
+        raise UsageError(
+            "this run was trained on standard input, which it does not keep",
+            where=str(run.run_dir),
+            do="train on a file to explain its rows",
+        )
     found, table, encoder = _same_files(run, source), None, None
     if found is not None:
         dataset = found.dataset
@@ -195,13 +201,7 @@ def _same_files(run: Run, source: Any) -> Prepared | None:
 
 
 def _same_table(run: Run, source: Any, encoder: TableEncoder) -> tuple[Dataset, Table]:
-    path = source.get("path", "-")
-    if path == "-":
-        raise UsageError(
-            "this run was trained on standard input, which it does not keep",
-            where=str(run.run_dir),
-            do="train on a file to explain its rows",
-        )
+    path = source["path"]
     if not Path(path).exists():
         raise DataError(
             f"the table of this run, {path}, is not there any more, and the run keeps no rows",

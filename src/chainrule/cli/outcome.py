@@ -15,6 +15,7 @@ from chainrule.training.rundir import RunDirectory
 
 _MEANING = {
     "loss": "what training made small",
+    "perplexity": "as unsure as between so many symbols; 1 is perfect",
     "f1": "precision and recall, over all classes; 1 is perfect",
     "roc_auc": "how well the classes are ranked; 0.5 is chance, 1 perfect",
     "r2": "of the target's variance is explained; 1 is perfect",

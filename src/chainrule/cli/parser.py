@@ -16,13 +16,16 @@ from chainrule.errors import UsageError, nearest
 
 Arguments = argparse.Namespace
 COMMANDS = {
-    "train": "train a network on a table, a folder of pictures or a data set that has a name",
-    "predict": "predict the rows of a table, or pictures, with a trained network",
+    "train": "train a network on a table, a folder of pictures, a text, or a set that has a name",
+    "predict": "predict the rows of a table, pictures or a text with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "report": "write the report of a run, one HTML page",
 }
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
-_FOLDER = "or a folder with a sub-folder of pictures for each class"
+_DATA = (
+    f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)}), {_TABLES}, a text "
+    "(.txt), or a folder with a sub-folder of pictures for each class"
+)
 _BEFORE_COMMAND = ("-h", "--help", "--version")
 _NEGATIVE = re.compile(r"-[\d.]|-inf|-nan")
 _OPTION = re.compile(r"--?[A-Za-z]")  # not -, nor -1
@@ -207,14 +210,22 @@ def _command(commands: Any, name: str, *forms: str) -> argparse.ArgumentParser:
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description} What is not given is chosen to fit the data."
     add = parser.add_argument
-    sets = f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)})"
-    add("data", metavar="DATA", nargs="?", help=f"{sets}, {_TABLES}, {_FOLDER}")
+    add("data", metavar="DATA", nargs="?", help=_DATA)
+    add("--resume", metavar="RUN", help="go on with a run that was stopped or killed")
+    add = parser.add_argument_group("data").add_argument
     add("--download", action="store_true", help="fetch a public set that is not here yet")
     add("--target", metavar="COLUMN", help="the column of the table to predict")
+    add("--task", metavar="TASK", help="regression, binary or multiclass (the target's)")
+    add("--text", metavar="COLUMN,...", help="columns of the table whose words count")
+    add(
+        "--context",
+        metavar="N",
+        type=whole(1),
+        help="symbols in a row of text (64); words of a column",
+    )
+    add("--words", action="store_true", help="words, not characters, are the symbols of a text")
     add("--image-size", metavar="WxH", help="size that every picture of a folder is brought to")
     add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
-    add("--task", metavar="TASK", help="regression, binary or multiclass (the target's)")
-    add("--resume", metavar="RUN", help="go on with a run that was stopped or killed")
     net = parser.add_argument_group("network")
     add = net.add_argument
     add("--hidden", metavar="N,N,...", type=widths, help="widths of the hidden layers, or none")
@@ -254,6 +265,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "a built-in set, with other first weights",
         f"{called} train pets/ --image-size 64x64",
         "pictures in folders by class",
+        f"{called} train reviews.csv --target label --text body",
+        "a table with a column of texts, whose words count",
         f"{called} train houses.csv --target price --epochs 200",
         "a table; columns and task are inferred, and said",
         f"{called} train a.csv --target kind --hidden 64,32 --activation tanh",
@@ -267,7 +280,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    rows = f"what to predict: {_TABLES}, a picture, or a folder of them"
+    rows = f"what to predict: {_TABLES}, a picture or a folder of them, or a text"
     parser.add_argument("data", metavar="DATA", help=rows)
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out files that cannot be read"

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import say
-from chainrule.data import NAMED, ImageFolder, download, folder_kind, known_sets
+from chainrule.data import (
+    NAMED,
+    ImageFolder,
+    Source,
+    TextCorpus,
+    TextTable,
+    download,
+    known_sets,
+    source_at,
+)
 from chainrule.errors import UsageError
 
 
@@ -21,13 +30,76 @@ def data_of(arguments: Arguments) -> Any:
     data: str = arguments.data
     if arguments.download:
         _download(data)
-    is_folder = data not in known_sets() and Path(data).is_dir()
-    _only_for(arguments, is_folder, "a folder of pictures", "image_size", "skip_unreadable")
-    if is_folder:
-        folder_kind(data)
-        size = None if arguments.image_size is None else _size(arguments.image_size)
-        return ImageFolder(data, size, "skip" if arguments.skip_unreadable else "fatal")
-    return data
+    kind = _kind(data)
+    if arguments.text and kind == "table":
+        kind = "text table"
+    for option, kinds in _GOES_WITH.items():
+        if kind not in kinds and getattr(arguments, option):
+            words = f"--{option.replace('_', '-')}"
+            raise UsageError(
+                f"{words} goes with {' or '.join(_WORDS[k] for k in kinds)}, and {data} is "
+                f"{_WORDS[kind]}",
+                do=f"leave {words} out",
+            )
+    make = _MAKE.get(kind)
+    return data if make is None else make(arguments)
+
+
+def _kind(data: str) -> str:
+    if data in known_sets():
+        return "set"
+    found = source_at(data)
+    return "table" if found is None else _OF_SOURCE[type(found)]
+
+
+def _images(arguments: Arguments) -> Source:
+    size = None if arguments.image_size is None else _size(arguments.image_size)
+    return ImageFolder(arguments.data, size, "skip" if arguments.skip_unreadable else "fatal")
+
+
+def _text(arguments: Arguments) -> Source:
+    level = "word" if arguments.words else "character"
+    return TextCorpus(arguments.data, level, _or(arguments.context, 64))
+
+
+def _text_table(arguments: Arguments) -> Source:
+    if arguments.target is None:
+        raise UsageError(
+            "training on a table needs the name of the column to predict",
+            do="give it with --target COLUMN",
+        )
+    columns = tuple(arguments.text.split(","))
+    form = "sequence" if arguments.context else "bag"
+    length = _or(arguments.context, 200)
+    return TextTable(
+        arguments.data, arguments.target, columns, form, length=length, task=arguments.task
+    )
+
+
+_OF_SOURCE: dict[type[Source], str] = {ImageFolder: "images", TextCorpus: "text"}
+_MAKE: dict[str, Callable[[Arguments], Source]] = {
+    "images": _images,
+    "text": _text,
+    "text table": _text_table,
+}
+_WORDS = {
+    "set": "a set with a name",
+    "table": "a table",
+    "text table": "a table with a --text column",
+    "images": "a folder of pictures",
+    "text": "a text",
+}
+_GOES_WITH = {
+    "image_size": ("images",),
+    "skip_unreadable": ("images",),
+    "context": ("text", "text table"),
+    "words": ("text",),
+    "text": ("text table",),
+}
+
+
+def _or(given: Any, default: Any) -> Any:
+    return default if given is None else given
 
 
 def _download(name: str) -> None:
@@ -38,15 +110,6 @@ def _download(name: str) -> None:
             do=f"leave it out, or name one of: {', '.join(NAMED)}",
         )
     download(name, say)
-
-
-def _only_for(arguments: Arguments, holds: bool, what: str, *options: str) -> None:
-    for option in options:
-        if not holds and getattr(arguments, option):
-            name = f"--{option.replace('_', '-')}"
-            raise UsageError(
-                f"{name} goes with {what}, and {arguments.data} is none", do=f"leave {name} out"
-            )
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -10,6 +10,8 @@ model.
 from __future__ import annotations
 
 from chainrule.data.builtin import BUILTIN, known_sets, load
+from chainrule.data.chunking import Streams, chunks, streams
+from chainrule.data.corpus import CorpusEncoder, TextCorpus
 from chainrule.data.dataset import Dataset, fingerprint, from_arrays
 from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_schema
 from chainrule.data.idx import read_idx
@@ -20,12 +22,15 @@ from chainrule.data.shuffle import permutation, random_words
 from chainrule.data.source import DEFAULT_VALIDATION, Encoder, Parts, Rows, Source, divided
 from chainrule.data.split import TASKS, split
 from chainrule.data.tables import Table, as_table, read_table
+from chainrule.data.text_table import SequenceEncoder, TextTable
+from chainrule.data.vocabulary import Vocabulary, fit_vocabulary
 
 __all__ = [
     "BUILTIN",
     "DEFAULT_VALIDATION",
     "NAMED",
     "TASKS",
+    "CorpusEncoder",
     "Dataset",
     "Encoder",
     "ImageEncoder",
@@ -33,15 +38,22 @@ __all__ = [
     "Parts",
     "Rows",
     "Schema",
+    "SequenceEncoder",
     "Source",
+    "Streams",
     "Table",
     "TableEncoder",
+    "TextCorpus",
+    "TextTable",
+    "Vocabulary",
     "as_table",
+    "chunks",
     "divided",
     "download",
     "encoder_from_json",
     "fingerprint",
     "fit",
+    "fit_vocabulary",
     "folder_kind",
     "from_arrays",
     "from_table",
@@ -56,4 +68,5 @@ __all__ = [
     "source_at",
     "source_from_json",
     "split",
+    "streams",
 ]

@@ -7,19 +7,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chainrule.data.corpus import SUFFIXES as TEXTS
+from chainrule.data.corpus import CorpusEncoder, TextCorpus
 from chainrule.data.dataset import JSON
 from chainrule.data.encode import TableEncoder
 from chainrule.data.images import ImageEncoder, ImageFolder
 from chainrule.data.pictures import SUFFIXES as PICTURES
 from chainrule.data.source import Encoder, Source
+from chainrule.data.text_table import SequenceEncoder, TextTable
 from chainrule.errors import DamagedFileError, DataError
 
 _ENCODERS: dict[str, Callable[[JSON], Encoder]] = {
     "table": TableEncoder.from_json,
     "images": ImageEncoder.from_json,
+    "text": CorpusEncoder.from_json,
+    "sequence": SequenceEncoder.from_json,
 }
 _SOURCES: dict[str, Callable[[dict[str, Any], str], Source]] = {
     "images": ImageFolder.from_json,
+    "text": TextCorpus.from_json,
+    "text table": TextTable.from_json,
 }
 
 
@@ -39,24 +46,32 @@ def source_from_json(source: Mapping[str, Any], path: str) -> Source | None:
 
 
 def folder_kind(path: str | os.PathLike[str]) -> str:
-    """What a folder holds: "images", by the name of the first such file there is.
+    """What a folder holds, "images" or "text", by the name of the first such file there is.
 
-    Raises DataError where it holds none.
+    Raises DataError where it holds neither.
     """
-    for place, folders, files in os.walk(path):
+    for _, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(place, name).suffix.lower() in PICTURES:
-                return "images"
+            kind = _KIND_OF.get(Path(name).suffix.lower())
+            if kind and not name.startswith("."):
+                return kind
     raise DataError(
         f"there is nothing to learn from in the folder {path}",
-        do="give a folder with a sub-folder of pictures for each class",
+        do="give a folder with a sub-folder of pictures for each class, or one of text files",
     )
 
 
-def source_at(path: str | os.PathLike[str]) -> Source | None:
-    """The source for a path, with its defaults; None for what is read as a table."""
-    if not Path(path).is_dir():
-        return None
-    folder_kind(path)
-    return ImageFolder(path)
+def source_at(path: str | os.PathLike[str], **options: Any) -> Source | None:
+    """The source for a path, with its defaults but for `options`; None for what is read as a table.
+
+    Raises DataError for a folder in which there is nothing to learn from.
+    """
+    place = Path(path)
+    kind = folder_kind(path) if place.is_dir() else None
+    if kind == "text" or (kind is None and place.suffix.lower() in TEXTS):
+        return TextCorpus(path, **options)
+    return ImageFolder(path, **options) if kind == "images" else None
+
+
+_KIND_OF = dict.fromkeys(PICTURES, "images") | dict.fromkeys(TEXTS, "text")

@@ -60,6 +60,7 @@ class Job:
                 "classes": list(dataset.classes),
                 "feature_names": list(dataset.feature_names),
                 "row_shape": list(dataset.x.shape[1:]),
+                "symbols": dataset.x.dtype.kind in "iu",
                 "source": dataset.source,
                 "fingerprint": fingerprint(dataset) if saved else None,
             },

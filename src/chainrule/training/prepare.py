@@ -36,21 +36,28 @@ class Prepared:
 
     def cast(self, dtype: np.dtype) -> Prepared:
         """The same data in the dtype of the network's weights, row by row in memory: batches that
-        are gathered from it then lie the same way, whatever way the data came."""
-        y = self.dataset.y
+        are gathered from it then lie the same way, whatever way the data came. Whole numbers, which
+        are symbols, stay what they are."""
+        x, y = self.dataset.x, self.dataset.y
         dataset = dataclasses.replace(
             self.dataset,
-            x=np.ascontiguousarray(self.dataset.x, dtype),
+            x=np.ascontiguousarray(x, dtype if x.dtype.kind in "fb" else x.dtype),
             y=np.ascontiguousarray(y, dtype if y.dtype.kind == "f" else y.dtype),
         )
         return dataclasses.replace(self, dataset=dataset)
 
 
 def prepare(
-    data: Any, target: str | None, validation: float | None, seed: int, task: str | None
+    data: Any,
+    target: str | None,
+    validation: float | None,
+    seed: int,
+    task: str | None,
+    symbols: bool = False,
 ) -> Prepared:
     """`data` is the name of a set, a `Dataset`, an (X, y) pair, a `Source` or the path of one, the
-    path of a table, or a DataFrame; tables need `target`, the column to predict."""
+    path of a table, or a DataFrame; tables need `target`, the column to predict. `symbols` says
+    that whole numbers in X are those of symbols."""
     if isinstance(data, Prepared):
         return data
     if isinstance(data, str | os.PathLike) and str(data) not in data_room.known_sets():
@@ -75,7 +82,7 @@ def prepare(
                 "target names a column of a table, and (X, y) has its targets in y",
                 do="leave target out",
             )
-        dataset = _as_task(data_room.from_arrays(data, task), task)
+        dataset = _as_task(data_room.from_arrays(data, task, symbols), task)
         _check_labels(dataset)
         return Prepared(dataset, *data_room.divided(dataset, validation, seed))
     if target is None:
@@ -131,7 +138,11 @@ def _check_labels(dataset: Dataset) -> None:
     count = len(dataset.classes)
     if dataset.task == "regression":
         return
-    bad = np.flatnonzero((dataset.y < 0) | (dataset.y >= count))
+    wrong = (dataset.y < 0) | (dataset.y >= count)
+    if dataset.time:
+        _check_places(dataset, wrong)
+        return
+    bad = np.flatnonzero(wrong)
     if len(bad):
         raise DataError(
             f"the label in row {bad[0]} is {dataset.y[bad[0]]}, and there are {count} classes",
@@ -144,6 +155,18 @@ def _check_labels(dataset: Dataset) -> None:
             f"the class {dataset.classes[empty[0]]!r} has no training rows",
             where=f"{dataset.name}, y",
             do="give rows of every class, or leave the class out of `classes`",
+        )
+
+
+def _check_places(dataset: Dataset, wrong: Array) -> None:
+    """The same where each place of a sequence has a label; not all classes need be there."""
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        raise DataError(
+            f"the label at place {place} of row {row} is {dataset.y[row, place]}, and there are "
+            f"{len(dataset.classes)} classes",
+            where=f"{dataset.name}, y; rows and places are counted from 0",
+            do=f"labels are class indices, 0 to {len(dataset.classes) - 1}",
         )
 
 
@@ -163,8 +186,8 @@ def class_weights_for(
     if isinstance(weights, str):
         if weights != "balanced":
             raise unknown("class_weights", weights, ["balanced"])
-        seen = np.bincount(dataset.y[rows], minlength=count)
-        return tuple(len(rows) / (count * max(int(n), 1)) for n in seen)
+        seen = np.bincount(dataset.y[rows].reshape(-1), minlength=count)
+        return tuple(sum(seen) / (count * max(int(n), 1)) for n in seen)
     if isinstance(weights, Mapping):
         named = {str(k): float(v) for k, v in weights.items()}
         for name in named:
@@ -182,13 +205,16 @@ def class_weights_for(
 
 
 def row_weights_for(weights: Any, dataset: Dataset, train_rows: Array) -> Array | None:
-    """Row weights as an array in the dtype of the inputs."""
+    """Row weights as an array of floats: [rows], or [rows, time] where places that only fill up a
+    sequence with a target at each place weigh nothing."""
+    mask = dataset.mask if dataset.time else None
+    dtype = dataset.x.dtype if dataset.x.dtype.kind == "f" else np.dtype(np.float32)
     if weights is None:
-        return None
+        return None if mask is None else mask.astype(dtype)
     array = np.asarray(weights)
     if array.dtype.kind not in "biuf":
         raise DataError(f"sample_weights hold {array.dtype}, not numbers")
-    array = array.astype(dataset.x.dtype)
+    array = array.astype(dtype)
     if array.shape != (dataset.rows,):
         raise ShapeError(
             f"sample_weights have shape {array.shape}, and there are {dataset.rows} rows",
@@ -202,4 +228,4 @@ def row_weights_for(weights: Any, dataset: Dataset, train_rows: Array) -> Array 
         )
     if not array[train_rows].any():
         raise DataError("every training row has the weight 0", where="sample_weights")
-    return array
+    return array if mask is None else array[:, None] * mask

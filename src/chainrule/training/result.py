@@ -113,7 +113,9 @@ class Run:
         if self.encoder is not None:
             return self.encoder.read(data, [] if notes is None else notes).x
         x = np.asarray(data)
-        return numbers(x[:, None] if x.ndim == 1 else x, "X")
+        x = x[:, None] if x.ndim == 1 else x
+        is_symbols = self.config["dataset"].get("symbols") and x.dtype.kind in "iu"
+        return x if is_symbols else numbers(x, "X")
 
     def predict(self, data: Any) -> np.ndarray:
         """The predicted class names, or the predicted numbers in the data's own units: [rows], or
