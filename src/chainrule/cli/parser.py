@@ -224,6 +224,9 @@ def _train(parser: argparse.ArgumentParser) -> None:
         help="symbols in a row of text (64); words of a column",
     )
     add("--words", action="store_true", help="words, not characters, are the symbols of a text")
+    add("--forecast", metavar="COLUMN", help="what of the table to forecast: its rows are moments")
+    add("--horizon", metavar="N", type=whole(1), help="how many rows ahead (1)")
+    add("--window", metavar="N", type=whole(1), help="how many rows back a forecast sees")
     add("--image-size", metavar="WxH", help="size that every picture of a folder is brought to")
     add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     net = parser.add_argument_group("network")
@@ -267,6 +270,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "pictures in folders by class",
         f"{called} train reviews.csv --target label --text body",
         "a table with a column of texts, whose words count",
+        f"{called} train sales.csv --forecast revenue --horizon 12",
+        "the next 12 rows of a column, from those before",
         f"{called} train houses.csv --target price --epochs 200",
         "a table; columns and task are inferred, and said",
         f"{called} train a.csv --target kind --hidden 64,32 --activation tanh",

@@ -10,6 +10,7 @@ from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import say
 from chainrule.data import (
     NAMED,
+    Forecast,
     ImageFolder,
     Source,
     TextCorpus,
@@ -31,7 +32,9 @@ def data_of(arguments: Arguments) -> Any:
     if arguments.download:
         _download(data)
     kind = _kind(data)
-    if arguments.text and kind == "table":
+    if kind == "table" and arguments.forecast:
+        kind = "forecast"
+    elif kind == "table" and arguments.text:
         kind = "text table"
     for option, kinds in _GOES_WITH.items():
         if kind not in kinds and getattr(arguments, option):
@@ -62,6 +65,11 @@ def _text(arguments: Arguments) -> Source:
     return TextCorpus(arguments.data, level, _or(arguments.context, 64))
 
 
+def _forecast(arguments: Arguments) -> Source:
+    horizon = _or(arguments.horizon, 1)
+    return Forecast(arguments.data, arguments.forecast, horizon, arguments.window)
+
+
 def _text_table(arguments: Arguments) -> Source:
     if arguments.target is None:
         raise UsageError(
@@ -81,11 +89,13 @@ _MAKE: dict[str, Callable[[Arguments], Source]] = {
     "images": _images,
     "text": _text,
     "text table": _text_table,
+    "forecast": _forecast,
 }
 _WORDS = {
     "set": "a set with a name",
     "table": "a table",
     "text table": "a table with a --text column",
+    "forecast": "a table with a --forecast column",
     "images": "a folder of pictures",
     "text": "a text",
 }
@@ -95,6 +105,9 @@ _GOES_WITH = {
     "context": ("text", "text table"),
     "words": ("text",),
     "text": ("text table",),
+    "forecast": ("forecast",),
+    "horizon": ("forecast",),
+    "window": ("forecast",),
 }
 
 

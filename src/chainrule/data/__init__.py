@@ -17,7 +17,9 @@ from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_s
 from chainrule.data.idx import read_idx
 from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
 from chainrule.data.kinds import encoder_from_json, folder_kind, source_at, source_from_json
+from chainrule.data.linear_forecast import autoregression, persistence
 from chainrule.data.named import NAMED, download
+from chainrule.data.series import Forecast, ForecastEncoder
 from chainrule.data.shuffle import permutation, random_words
 from chainrule.data.source import DEFAULT_VALIDATION, Encoder, Parts, Rows, Source, divided
 from chainrule.data.split import TASKS, split
@@ -33,6 +35,8 @@ __all__ = [
     "CorpusEncoder",
     "Dataset",
     "Encoder",
+    "Forecast",
+    "ForecastEncoder",
     "ImageEncoder",
     "ImageFolder",
     "Parts",
@@ -47,6 +51,7 @@ __all__ = [
     "TextTable",
     "Vocabulary",
     "as_table",
+    "autoregression",
     "chunks",
     "divided",
     "download",
@@ -62,6 +67,7 @@ __all__ = [
     "known_sets",
     "load",
     "permutation",
+    "persistence",
     "random_words",
     "read_idx",
     "read_table",

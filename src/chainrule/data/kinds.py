@@ -13,6 +13,7 @@ from chainrule.data.dataset import JSON
 from chainrule.data.encode import TableEncoder
 from chainrule.data.images import ImageEncoder, ImageFolder
 from chainrule.data.pictures import SUFFIXES as PICTURES
+from chainrule.data.series import Forecast, ForecastEncoder
 from chainrule.data.source import Encoder, Source
 from chainrule.data.text_table import SequenceEncoder, TextTable
 from chainrule.errors import DamagedFileError, DataError
@@ -21,12 +22,14 @@ _ENCODERS: dict[str, Callable[[JSON], Encoder]] = {
     "table": TableEncoder.from_json,
     "images": ImageEncoder.from_json,
     "text": CorpusEncoder.from_json,
+    "forecast": ForecastEncoder.from_json,
     "sequence": SequenceEncoder.from_json,
 }
 _SOURCES: dict[str, Callable[[dict[str, Any], str], Source]] = {
     "images": ImageFolder.from_json,
     "text": TextCorpus.from_json,
     "text table": TextTable.from_json,
+    "forecast": Forecast.from_json,
 }
 
 

@@ -122,7 +122,9 @@ class Run:
         [rows, outputs] where there are several."""
         outputs = self.outputs(data)
         if self.encoder is not None:
-            return next(iter(self.encoder.decode(outputs).values()))
+            columns = self.encoder.decode(outputs)
+            name = self.encoder.target.name
+            return columns[name] if name in columns else np.stack([*columns.values()], axis=1)
         if self.task == "regression":
             return outputs.reshape(len(outputs)) if outputs.size == len(outputs) else outputs
         return np.array(self.classes)[metrics.predicted_classes(outputs)]
