@@ -16,15 +16,15 @@ from chainrule.errors import UsageError, nearest
 
 Arguments = argparse.Namespace
 COMMANDS = {
-    "train": "train a network on a table, a folder of pictures, a text, or a set that has a name",
-    "predict": "predict the rows of a table, pictures or a text with a trained network",
+    "train": "train a network on a table, pictures, sounds, a text, or a set that has a name",
+    "predict": "predict the rows of a table, pictures, sounds or a text with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "report": "write the report of a run, one HTML page",
 }
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
 _DATA = (
     f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)}), {_TABLES}, a text "
-    "(.txt), or a folder with a sub-folder of pictures for each class"
+    "(.txt), or a folder with a sub-folder of pictures or sounds for each class"
 )
 _BEFORE_COMMAND = ("-h", "--help", "--version")
 _NEGATIVE = re.compile(r"-[\d.]|-inf|-nan")
@@ -228,6 +228,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     add("--horizon", metavar="N", type=whole(1), help="how many rows ahead (1)")
     add("--window", metavar="N", type=whole(1), help="how many rows back a forecast sees")
     add("--image-size", metavar="WxH", help="size that every picture of a folder is brought to")
+    length = number("a number of seconds above 0", 0, 3600)
+    add("--seconds", metavar="N", type=length, help="length that every sound is brought to")
     add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     net = parser.add_argument_group("network")
     add = net.add_argument
@@ -285,7 +287,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    rows = f"what to predict: {_TABLES}, a picture or a folder of them, or a text"
+    rows = f"what to predict: {_TABLES}, pictures, sounds or a text"
     parser.add_argument("data", metavar="DATA", help=rows)
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out files that cannot be read"

@@ -12,6 +12,7 @@ from chainrule.data import (
     NAMED,
     Forecast,
     ImageFolder,
+    SoundFolder,
     Source,
     TextCorpus,
     TextTable,
@@ -60,6 +61,11 @@ def _images(arguments: Arguments) -> Source:
     return ImageFolder(arguments.data, size, "skip" if arguments.skip_unreadable else "fatal")
 
 
+def _sounds(arguments: Arguments) -> Source:
+    unreadable = "skip" if arguments.skip_unreadable else "fatal"
+    return SoundFolder(arguments.data, seconds=arguments.seconds, unreadable=unreadable)
+
+
 def _text(arguments: Arguments) -> Source:
     level = "word" if arguments.words else "character"
     return TextCorpus(arguments.data, level, _or(arguments.context, 64))
@@ -84,9 +90,14 @@ def _text_table(arguments: Arguments) -> Source:
     )
 
 
-_OF_SOURCE: dict[type[Source], str] = {ImageFolder: "images", TextCorpus: "text"}
+_OF_SOURCE: dict[type[Source], str] = {
+    ImageFolder: "images",
+    SoundFolder: "sounds",
+    TextCorpus: "text",
+}
 _MAKE: dict[str, Callable[[Arguments], Source]] = {
     "images": _images,
+    "sounds": _sounds,
     "text": _text,
     "text table": _text_table,
     "forecast": _forecast,
@@ -97,11 +108,13 @@ _WORDS = {
     "text table": "a table with a --text column",
     "forecast": "a table with a --forecast column",
     "images": "a folder of pictures",
+    "sounds": "a folder of sounds",
     "text": "a text",
 }
 _GOES_WITH = {
     "image_size": ("images",),
-    "skip_unreadable": ("images",),
+    "skip_unreadable": ("images", "sounds"),
+    "seconds": ("sounds",),
     "context": ("text", "text table"),
     "words": ("text",),
     "text": ("text table",),

@@ -18,9 +18,11 @@ from chainrule.data.idx import read_idx
 from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
 from chainrule.data.kinds import encoder_from_json, folder_kind, source_at, source_from_json
 from chainrule.data.linear_forecast import autoregression, persistence
+from chainrule.data.log_mel import LogMel
 from chainrule.data.named import NAMED, download
 from chainrule.data.series import Forecast, ForecastEncoder
 from chainrule.data.shuffle import permutation, random_words
+from chainrule.data.sounds import SoundEncoder, SoundFolder
 from chainrule.data.source import DEFAULT_VALIDATION, Encoder, Parts, Rows, Source, divided
 from chainrule.data.split import TASKS, split
 from chainrule.data.tables import Table, as_table, read_table
@@ -39,10 +41,13 @@ __all__ = [
     "ForecastEncoder",
     "ImageEncoder",
     "ImageFolder",
+    "LogMel",
     "Parts",
     "Rows",
     "Schema",
     "SequenceEncoder",
+    "SoundEncoder",
+    "SoundFolder",
     "Source",
     "Streams",
     "Table",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.data.labels import class_task, listed
-from chainrule.errors import DataError, FileError
+from chainrule.errors import DataError, FileError, UsageError
 
 _TRAINING = ("train", "training")
 _HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first one there is held out
@@ -68,7 +68,45 @@ def class_files(folder: Path, suffixes: Collection[str], noun: str) -> ClassFile
     return ClassFiles(tuple(files), labels, classes, task, test_count, tuple(remarks))
 
 
-def files_below(folder: Path, suffixes: Collection[str], noun: str) -> list[Path]:
+def only_files(found: ClassFiles, kept: list[int], folder: Path, noun: str) -> ClassFiles:
+    """Those files that could be read, by their places; every class must have one to be trained
+    on. Raises DataError where one has none."""
+    if len(kept) == len(found.files):
+        return found
+    first_test = len(found.files) - found.test_files
+    labels = tuple(found.labels[i] for i in kept)
+    seen = {found.labels[i] for i in kept if i < first_test}
+    for index, name in enumerate(found.classes):
+        if index not in seen:
+            raise DataError(
+                f"no {noun} of the class {name!r} can be read",
+                where=str(folder),
+                do=f"mend the {noun}s, or remove the folder of the class",
+            )
+    files = tuple(found.files[i] for i in kept)
+    test_files = sum(i >= first_test for i in kept)
+    return ClassFiles(files, labels, found.classes, found.task, test_files, found.remarks)
+
+
+def named_files(data: object, suffixes: Collection[str], noun: str) -> list[Path]:
+    """The files that a path, a folder or a list of paths names. Raises FileError where there is
+    none, DataError for a folder without such files, UsageError for anything else."""
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        if path.is_dir():
+            return _files_below(path, suffixes, noun)
+        if not path.exists():
+            raise FileError(f"there is no file or folder {path}")
+        return [path]
+    if isinstance(data, list | tuple) and all(isinstance(d, str | os.PathLike) for d in data):
+        return [Path(d) for d in data]
+    raise UsageError(
+        f"{noun}s do not come as a {type(data).__name__}",
+        do=f"give a {noun}, a folder of {noun}s, a list of paths, or an array",
+    )
+
+
+def _files_below(folder: Path, suffixes: Collection[str], noun: str) -> list[Path]:
     """Every file of the kind below a folder, in order of path; DataError where there is none."""
     found = [file for file in _visible(folder) if file.suffix.lower() in suffixes]
     if not found:

@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.data.class_folders import ClassFiles, class_files, files_below
+from chainrule.data.class_folders import class_files, named_files, only_files
 from chainrule.data.dataset import JSON, Dataset, numbers
 from chainrule.data.fields import Fields
 from chainrule.data.labels import listed
 from chainrule.data.pictures import SUFFIXES, Picture, read_picture
-from chainrule.data.source import Parts, Rows, Source, divided
+from chainrule.data.source import Parts, Rows, Source, check_unreadable, divided
 from chainrule.data.target import Target
-from chainrule.errors import DataError, FileError, ShapeError, UsageError, unknown
+from chainrule.errors import DataError, ShapeError, UsageError
 
 Size = tuple[int, int]
-UNREADABLE = ("fatal", "skip")
 _KINDS = {1: "grey", 3: "colour"}
 
 
@@ -41,8 +40,7 @@ class ImageFolder(Source):
     unreadable: str = "fatal"
 
     def __post_init__(self) -> None:
-        if self.unreadable not in UNREADABLE:
-            raise unknown("way with unreadable files", self.unreadable, UNREADABLE)
+        check_unreadable(self.unreadable)
         if isinstance(self.size, int):
             object.__setattr__(self, "size", (self.size, self.size))
         if self.size is not None and (len(self.box or ()) != 2 or min(self.box or (0,)) < 1):
@@ -60,7 +58,7 @@ class ImageFolder(Source):
         folder = Path(self.path)
         found = class_files(folder, SUFFIXES, "picture")
         pictures, kept, skipped = _read_all(found.files, self.box, self.unreadable)
-        found = _only(found, kept, folder)
+        found = only_files(found, kept, folder, "picture")
         pixels = _stacked(pictures, found.files, self.box)
         shape = pixels.shape[1:]
         target = Target("class", found.task, "text", found.classes)
@@ -113,7 +111,7 @@ class ImageEncoder:
         """
         if isinstance(data, np.ndarray):
             return Rows(self._from_array(data))
-        files = _files(data)
+        files = named_files(data, SUFFIXES, "picture")
         pictures, kept, skipped = _read_all(files, self.size if self.fits else None, unreadable)
         notes += skipped
         files = [files[i] for i in kept]
@@ -229,25 +227,6 @@ def _read_all(
     return pictures, kept, [f"left out {left_out}: {listed(bad, 5)}"] if bad else []
 
 
-def _only(found: ClassFiles, kept: list[int], folder: Path) -> ClassFiles:
-    """Those files that could be read; every class must have one to be trained on."""
-    if len(kept) == len(found.files):
-        return found
-    first_test = len(found.files) - found.test_files
-    labels = tuple(found.labels[i] for i in kept)
-    seen = {found.labels[i] for i in kept if i < first_test}
-    for index, name in enumerate(found.classes):
-        if index not in seen:
-            raise DataError(
-                f"no picture of the class {name!r} can be read",
-                where=str(folder),
-                do="mend the pictures, or remove the folder of the class",
-            )
-    files = tuple(found.files[i] for i in kept)
-    test_files = sum(i >= first_test for i in kept)
-    return ClassFiles(files, labels, found.classes, found.task, test_files, found.remarks)
-
-
 def _stacked(
     pictures: list[Picture], files: Sequence[Path], size: Size | None
 ) -> NDArray[np.uint8]:
@@ -286,22 +265,6 @@ def _remarks(pictures: list[Picture], channels: int, size: Size | None) -> list[
     if size is not None:
         parts.append(f"all scaled and cut to {_by(size)}")
     return [f"pictures: {', '.join(parts)}"] if parts else []
-
-
-def _files(data: object) -> list[Path]:
-    if isinstance(data, str | os.PathLike):
-        path = Path(data)
-        if path.is_dir():
-            return files_below(path, SUFFIXES, "picture")
-        if not path.exists():
-            raise FileError(f"there is no file or folder {path}")
-        return [path]
-    if isinstance(data, list | tuple) and all(isinstance(d, str | os.PathLike) for d in data):
-        return [Path(d) for d in data]
-    raise UsageError(
-        f"pictures do not come as a {type(data).__name__}",
-        do="give a picture, a folder of pictures, a list of paths, or an array of pixels",
-    )
 
 
 def _by(shape: Sequence[int]) -> str:

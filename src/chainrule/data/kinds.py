@@ -14,6 +14,8 @@ from chainrule.data.encode import TableEncoder
 from chainrule.data.images import ImageEncoder, ImageFolder
 from chainrule.data.pictures import SUFFIXES as PICTURES
 from chainrule.data.series import Forecast, ForecastEncoder
+from chainrule.data.sound_files import SUFFIXES as SOUNDS
+from chainrule.data.sounds import SoundEncoder, SoundFolder
 from chainrule.data.source import Encoder, Source
 from chainrule.data.text_table import SequenceEncoder, TextTable
 from chainrule.errors import DamagedFileError, DataError
@@ -23,6 +25,7 @@ _ENCODERS: dict[str, Callable[[JSON], Encoder]] = {
     "images": ImageEncoder.from_json,
     "text": CorpusEncoder.from_json,
     "forecast": ForecastEncoder.from_json,
+    "sounds": SoundEncoder.from_json,
     "sequence": SequenceEncoder.from_json,
 }
 _SOURCES: dict[str, Callable[[dict[str, Any], str], Source]] = {
@@ -30,6 +33,7 @@ _SOURCES: dict[str, Callable[[dict[str, Any], str], Source]] = {
     "text": TextCorpus.from_json,
     "text table": TextTable.from_json,
     "forecast": Forecast.from_json,
+    "sounds": SoundFolder.from_json,
 }
 
 
@@ -49,9 +53,9 @@ def source_from_json(source: Mapping[str, Any], path: str) -> Source | None:
 
 
 def folder_kind(path: str | os.PathLike[str]) -> str:
-    """What a folder holds, "images" or "text", by the name of the first such file there is.
+    """What a folder holds, "images", "sounds" or "text", by the first such file there is.
 
-    Raises DataError where it holds neither.
+    Raises DataError where it holds none of them.
     """
     for _, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -61,7 +65,7 @@ def folder_kind(path: str | os.PathLike[str]) -> str:
                 return kind
     raise DataError(
         f"there is nothing to learn from in the folder {path}",
-        do="give a folder with a sub-folder of pictures for each class, or one of text files",
+        do="give a folder with a sub-folder of pictures or sounds for each class, or one of texts",
     )
 
 
@@ -74,7 +78,13 @@ def source_at(path: str | os.PathLike[str], **options: Any) -> Source | None:
     kind = folder_kind(path) if place.is_dir() else None
     if kind == "text" or (kind is None and place.suffix.lower() in TEXTS):
         return TextCorpus(path, **options)
+    if kind == "sounds":
+        return SoundFolder(path, **options)
     return ImageFolder(path, **options) if kind == "images" else None
 
 
-_KIND_OF = dict.fromkeys(PICTURES, "images") | dict.fromkeys(TEXTS, "text")
+_KIND_OF = {
+    suffix: kind
+    for kind, suffixes in (("images", PICTURES), ("sounds", SOUNDS), ("text", TEXTS))
+    for suffix in suffixes
+}

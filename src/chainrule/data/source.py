@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from chainrule.data.dataset import JSON, Dataset
 from chainrule.data.split import split
 from chainrule.data.target import Target
+from chainrule.errors import unknown
 
 DEFAULT_VALIDATION = 0.2
+UNREADABLE = ("fatal", "skip")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Source(ABC):
     @abstractmethod
     def parts(self, validation: float | None, seed: int) -> Parts:
         """Reads the data; `validation` as in `split`, None for what suits the kind."""
+
+
+def check_unreadable(unreadable: str) -> None:
+    """Raises UsageError unless it is one of `UNREADABLE`, the ways with files that are broken."""
+    if unreadable not in UNREADABLE:
+        raise unknown("way with unreadable files", unreadable, UNREADABLE)
 
 
 def divided(
