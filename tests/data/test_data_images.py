@@ -30,9 +30,9 @@ def picture(path: Path, pixels: np.ndarray | None = None, **options: object) -> 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     """8 dark cats and 8 light dogs, 6 x 4 pixels, grey."""
-    folder = tmp_path / "pets"
+    folder, rng = tmp_path / "pets", np.random.default_rng(1)
     for i in range(8):
-        noise = RNG.integers(0, 60, (4, 6))
+        noise = rng.integers(0, 60, (4, 6))
         picture(folder / "cat" / f"{i}.png", noise.astype(np.uint8))
         picture(folder / "dog" / f"{i}.png", (noise + 180).astype(np.uint8))
     return folder
