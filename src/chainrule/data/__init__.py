@@ -20,11 +20,13 @@ from chainrule.data.kinds import encoder_from_json, folder_kind, source_at, sour
 from chainrule.data.linear_forecast import autoregression, persistence
 from chainrule.data.log_mel import LogMel
 from chainrule.data.named import NAMED, download
+from chainrule.data.on_disk import open_rows, write_rows
 from chainrule.data.series import Forecast, ForecastEncoder
 from chainrule.data.shuffle import permutation, random_words
 from chainrule.data.sounds import SoundEncoder, SoundFolder
 from chainrule.data.source import DEFAULT_VALIDATION, Encoder, Parts, Rows, Source, divided
 from chainrule.data.split import TASKS, split
+from chainrule.data.table_pieces import table_pieces
 from chainrule.data.tables import Table, as_table, read_table
 from chainrule.data.text_table import SequenceEncoder, TextTable
 from chainrule.data.vocabulary import Vocabulary, fit_vocabulary
@@ -71,6 +73,7 @@ __all__ = [
     "infer_schema",
     "known_sets",
     "load",
+    "open_rows",
     "permutation",
     "persistence",
     "random_words",
@@ -80,4 +83,6 @@ __all__ = [
     "source_from_json",
     "split",
     "streams",
+    "table_pieces",
+    "write_rows",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from chainrule.data.labels import (
     listed,
     whole_numbers_are_classes,
 )
+from chainrule.data.on_disk import open_rows
 from chainrule.errors import DataError, ShapeError, UsageError
 
 _PIECE = 1 << 24  # bytes of an array that are hashed at a time
@@ -99,13 +101,14 @@ def from_arrays(data: object, task: str | None = None, symbols: bool = False) ->
     """A `Dataset` from an (X, y) pair of arrays or lists; a `Dataset` is returned as it is.
 
     X holds booleans, whole or fractional numbers, [rows, ...] ([rows] is taken as one column), and
-    is cast once to float32 (what is float32 already is not copied). With `symbols` whole numbers
-    are the numbers of symbols and stay what they are, and y may be whole numbers [rows, time] from
-    0, a class for each place of a sequence. Else y [rows] holds labels or
-    numbers, and y [rows, outputs] numbers; which task it asks for is the rule in
-    `chainrule.data.labels`, and `task` overrides it. Raises DataError for values that cannot be
-    learned from (not finite, empty, one class, text in X), ShapeError where X and y differ in
-    rows, UsageError for anything that is not a pair.
+    is cast once to float32 (what is float32 already is not copied). X and y may be the paths of
+    .npy files, which are mapped: float32 is read from disk as batches ask for it. y [rows] holds
+    labels or numbers, and y [rows, outputs] numbers; which task it asks for is the rule in
+    `chainrule.data.labels`, and `task` overrides it. With `symbols`, whole numbers in X are the
+    numbers of symbols and stay what they are, and y may be whole numbers from 0, [rows, time]: a
+    class for each place of a sequence. Raises DataError for values that cannot be learned from (not
+    finite, empty, one class, text in X), ShapeError where X and y differ in rows, UsageError for
+    anything that is not a pair.
     """
     if isinstance(data, Dataset):
         return data
@@ -167,12 +170,16 @@ def fingerprint(dataset: Dataset) -> str:
             continue
         dtype = array.dtype.newbyteorder("<")
         digest.update(f"{dtype.str}{array.shape}".encode())
-        # In pieces, so that an array on disk is never in memory as a whole.
-        rows = max(1, _PIECE // max(array.nbytes // max(len(array), 1), 1))
-        for first in range(0, len(array), rows):
-            plain = np.ascontiguousarray(array[first : first + rows], dtype)
-            digest.update(plain.reshape(-1).data)
+        for piece in _pieces(array):
+            digest.update(np.ascontiguousarray(piece, dtype).reshape(-1).data)
     return digest.hexdigest()
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows of an array, some at a time: one on disk is then never in memory as a whole."""
+    rows = max(1, _PIECE // max(array.nbytes // max(len(array), 1), 1))
+    for first in range(0, len(array), rows):
+        yield array[first : first + rows]
 
 
 def numbers(values: NDArray[Any], what: str, columns: Sequence[str] = ()) -> NDArray[np.float32]:
@@ -187,10 +194,9 @@ def numbers(values: NDArray[Any], what: str, columns: Sequence[str] = ()) -> NDA
         )
     with np.errstate(over="ignore"):
         cast = values.astype(np.float32, copy=False)
-    finite = np.isfinite(cast)
-    if finite.all():
+    if all(np.isfinite(piece).all() for piece in _pieces(cast)):
         return cast
-    bad = np.argwhere(~finite)
+    bad = np.argwhere(~np.isfinite(cast))
     first = tuple(int(i) for i in bad[0])
     value = values[first]
     is_large = bool(np.isfinite(value))
@@ -252,6 +258,8 @@ def _is_labels(y: NDArray[Any]) -> bool:
 
 def _array(data: object, what: str) -> NDArray[Any]:
     """`data` as an array, refusing what NumPy would turn into something else without a word."""
+    if isinstance(data, os.PathLike) or (isinstance(data, str) and data.endswith(".npy")):
+        return open_rows(data)
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise DataError(
             f"{what} is a masked array with masked entries, whose values would be used as they are",
