@@ -27,6 +27,7 @@ from chainrule.nn.activations import (
     softplus,
     tanh,
 )
+from chainrule.nn.augmentation import Cutout, Noise, RandomCrop, RandomFlip, RandomShift, mixup
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
 from chainrule.nn.files import load, save
@@ -40,12 +41,17 @@ from chainrule.tracing.trees import state
 
 __all__ = [
     "BatchNorm",
+    "Cutout",
     "Dense",
     "Dropout",
     "Embedding",
     "Flatten",
     "Layer",
     "LayerNorm",
+    "Noise",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomShift",
     "Residual",
     "Sequential",
     "activation",
@@ -61,6 +67,7 @@ __all__ = [
     "load",
     "log_softmax",
     "losses",
+    "mixup",
     "mlp",
     "parameters",
     "relu",

@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.errors import UsageError
 from chainrule.nn.activations import ACTIVATIONS, erf
+from chainrule.nn.augmentation import AUGMENTATIONS
 from chainrule.nn.compose import Residual, Sequential
 from chainrule.nn.initialisers import INITIALISERS
 from chainrule.nn.layer import Layer
@@ -26,6 +27,7 @@ LAYERS: dict[str, type[Layer]] = {
         LayerNorm,
         Residual,
         Sequential,
+        *AUGMENTATIONS,
     )
 }
 
