@@ -13,6 +13,7 @@ from chainrule.data.builtin import BUILTIN, known_sets, load
 from chainrule.data.chunking import Streams, chunks, streams
 from chainrule.data.corpus import CorpusEncoder, TextCorpus
 from chainrule.data.dataset import Dataset, fingerprint, from_arrays
+from chainrule.data.depict import depicted
 from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_schema
 from chainrule.data.idx import read_idx
 from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
@@ -60,6 +61,7 @@ __all__ = [
     "as_table",
     "autoregression",
     "chunks",
+    "depicted",
     "divided",
     "download",
     "encoder_from_json",

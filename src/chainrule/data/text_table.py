@@ -91,7 +91,8 @@ class TextTable(Source):
             "length": self.length,
             "task": self.task,
         }
-        return parts._replace(dataset=replace(parts.dataset, source=source))
+        names = _texts(table, self.columns)
+        return parts._replace(dataset=replace(parts.dataset, source=source, row_names=names))
 
     def _sequences(self, table: Table, validation: float, seed: int) -> Parts:
         goal, goal_column = infer_target(table, self.target, self.task)
@@ -209,6 +210,12 @@ class SequenceEncoder:
             Target.from_json(fields.object("target")),
             fields.names("remarks"),
         )
+
+
+def _texts(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts of each row, by which a person knows it."""
+    found = [read_column(table, name, "text").values.tolist() for name in columns]
+    return tuple(" / ".join(text or "" for text in row) for row in zip(*found, strict=True))
 
 
 def _symbols(
