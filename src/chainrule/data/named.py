@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from chainrule import config
 from chainrule.data.dataset import Dataset
+from chainrule.data.fetching import fetched
 from chainrule.data.idx import parse_idx, plain_bytes
 from chainrule.errors import DamagedFileError, FileError, unknown
 from chainrule.store import make_directory, write_atomic
-
-_WAIT = 30.0  # seconds without an answer before the next home is asked
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -189,27 +187,19 @@ def _checked(path: Path, digest: str) -> NDArray[Any]:
 
 
 def _fetch(chosen: NamedSet, role: str, target: Path, say: Callable[[str], Any]) -> None:
-    """Downloads one file; it takes its name only when its checksum is right."""
-    import urllib.request
-
+    """Downloads one file, from the first home that has it; it is kept only when its checksum is
+    right."""
     why = ""
     for home in chosen.homes:
-        address = f"{home}{target.name}"
-        say(f"downloading {address}")
+        say(f"downloading {home}{target.name}")
         try:
-            with urllib.request.urlopen(address, timeout=_WAIT) as answer:  # noqa: S310 - of SETS
-                content = b"".join(iter(lambda: answer.read(_PIECE), b""))
-        except (OSError, ValueError) as error:
-            why = f"{address}: {getattr(error, 'reason', None) or error}"
-            continue
-        write_atomic(target, content)
-        try:
+            write_atomic(target, fetched(f"{home}{target.name}"))
             _checked(target, chosen.files[role])
         except FileError as error:
             target.unlink(missing_ok=True)
-            why = f"{address}: {error.what}"
-            continue
-        return
+            why = error.what
+        else:
+            return
     raise FileError(
         f"{chosen.name} could not be downloaded",
         where=why,
