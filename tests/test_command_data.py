@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from chainrule.cli import main
+from chainrule.data import kind_at, load
 
 WORDS = "good great fine".split(), "bad awful poor".split()
 
@@ -54,6 +56,35 @@ def test_a_column_of_texts_is_read(options: str, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert main("predict run reviews.csv --json".split()) == 0
     assert set(told(capsys)["columns"]) == {"label", "p(n)", "p(y)"}
+
+
+def test_a_folder_is_what_most_of_its_files_are(folder: Path) -> None:
+    Path("pets", "cat").mkdir(parents=True)
+    for name in ("README.md", "pets/notes.txt", "pets/cat/1.png", "pets/cat/2.png", "pets/a.wav"):
+        (folder / name).touch()
+    assert kind_at("pets") == "images"
+    Path("texts").mkdir()
+    Path("texts/a.txt").touch()
+    assert kind_at("texts") == "text"
+    assert (kind_at("book.txt"), kind_at("reviews.csv")) == ("text", "table")
+
+
+def test_rows_in_a_file_of_numbers_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("train digits --epochs 3 --run-dir run --quiet".split()) == 0
+    capsys.readouterr()
+    np.save("x.npy", load("digits").x[:5])
+    assert main("predict run x.npy --json".split()) == 0
+    assert len(told(capsys)["columns"]["prediction"]) == 5
+    np.save("x.npy", np.zeros((2, 3)))
+    assert main("predict run x.npy".split()) == 1
+    assert main("predict run y.npy".split()) == 1
+
+
+def test_a_resumed_run_keeps_how_its_data_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("train book.txt --context 8 --epochs 1 --run-dir run --quiet".split()) == 0
+    for option in ("--context 9", "--words", "--download", "--forecast a"):
+        assert main(f"train --resume run {option}".split()) == 2
+        assert option.split()[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

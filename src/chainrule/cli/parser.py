@@ -287,7 +287,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    rows = f"what to predict: {_TABLES}, pictures, sounds or a text"
+    rows = f"what to predict: {_TABLES}, pictures, sounds, a text, or rows in an .npy file"
     parser.add_argument("data", metavar="DATA", help=rows)
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="leave out files that cannot be read"

@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import check_output
 from chainrule.cli.speaking import json_text, say, shown_path, tell
-from chainrule.data import Rows, Table, read_table
+from chainrule.data import Rows, Table, open_rows, read_table
 from chainrule.errors import DataError
 from chainrule.observe.wording import count
 from chainrule.store import write_atomic
@@ -55,10 +55,12 @@ def _to_stdout(text: str) -> None:
 
 
 def _rows(run: Run, arguments: Arguments, notes: list[str]) -> Rows:
+    if arguments.data.endswith(".npy"):
+        return run.read(open_rows(arguments.data), notes)
     if run.encoder is None:
         return Rows(_matrix(read_table(arguments.data), run.config["dataset"]))
     unreadable = "skip" if arguments.skip_unreadable else "fatal"
-    return run.encoder.read(arguments.data, notes, unreadable)
+    return run.read(arguments.data, notes, unreadable)
 
 
 def _predictions(run: Run, rows: Rows) -> dict[str, Any]:

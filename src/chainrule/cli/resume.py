@@ -18,7 +18,8 @@ from chainrule.training.rundir import RunDirectory
 
 # Options that say how a run is trained; a resumed run takes them from its own configuration.
 _FIXED = (
-    "target task hidden activation dropout loss optimizer learning_rate batch_size validation "
+    "target task text context words forecast horizon window image_size seconds skip_unreadable "
+    "download hidden activation dropout loss optimizer learning_rate batch_size validation "
     "patience class_weights seed run_dir"
 ).split()
 
@@ -26,7 +27,7 @@ _FIXED = (
 def resume(arguments: Arguments) -> tuple[Run, bool]:
     """The run, and whether it had ended before and nothing was left to do."""
     for option in _FIXED:
-        if getattr(arguments, option) is not None:
+        if getattr(arguments, option) not in (None, False):
             raise UsageError(
                 f"--{option.replace('_', '-')} was given together with --resume",
                 do="a resumed run keeps its settings; only --epochs, --save-every, "

@@ -17,8 +17,8 @@ from chainrule.data import (
     TextCorpus,
     TextTable,
     download,
+    kind_at,
     known_sets,
-    source_at,
 )
 from chainrule.errors import UsageError
 
@@ -32,7 +32,7 @@ def data_of(arguments: Arguments) -> Any:
     data: str = arguments.data
     if arguments.download:
         _download(data)
-    kind = _kind(data)
+    kind = "set" if data in known_sets() else kind_at(data)
     if kind == "table" and arguments.forecast:
         kind = "forecast"
     elif kind == "table" and arguments.text:
@@ -47,13 +47,6 @@ def data_of(arguments: Arguments) -> Any:
             )
     make = _MAKE.get(kind)
     return data if make is None else make(arguments)
-
-
-def _kind(data: str) -> str:
-    if data in known_sets():
-        return "set"
-    found = source_at(data)
-    return "table" if found is None else _OF_SOURCE[type(found)]
 
 
 def _images(arguments: Arguments) -> Source:
@@ -90,11 +83,6 @@ def _text_table(arguments: Arguments) -> Source:
     )
 
 
-_OF_SOURCE: dict[type[Source], str] = {
-    ImageFolder: "images",
-    SoundFolder: "sounds",
-    TextCorpus: "text",
-}
 _MAKE: dict[str, Callable[[Arguments], Source]] = {
     "images": _images,
     "sounds": _sounds,

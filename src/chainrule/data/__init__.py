@@ -17,7 +17,7 @@ from chainrule.data.depict import depicted
 from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_schema
 from chainrule.data.idx import read_idx
 from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
-from chainrule.data.kinds import encoder_from_json, folder_kind, source_at, source_from_json
+from chainrule.data.kinds import encoder_from_json, kind_at, source_at, source_from_json
 from chainrule.data.linear_forecast import autoregression, persistence
 from chainrule.data.log_mel import LogMel
 from chainrule.data.named import NAMED, download
@@ -68,11 +68,11 @@ __all__ = [
     "fingerprint",
     "fit",
     "fit_vocabulary",
-    "folder_kind",
     "from_arrays",
     "from_table",
     "image_encoder",
     "infer_schema",
+    "kind_at",
     "known_sets",
     "load",
     "open_rows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,37 +53,44 @@ def source_from_json(source: Mapping[str, Any], path: str) -> Source | None:
     return None if make is None else make(dict(source), path)
 
 
-def folder_kind(path: str | os.PathLike[str]) -> str:
-    """What a folder holds, "images", "sounds" or "text", by the first such file there is.
+def kind_at(path: str | os.PathLike[str]) -> str:
+    """What lies at a path: "images", "sounds", "text", or else what is read as a "table".
 
-    Raises DataError where it holds none of them.
-    """
-    for _, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            kind = _KIND_OF.get(Path(name).suffix.lower())
-            if kind and not name.startswith("."):
-                return kind
-    raise DataError(
-        f"there is nothing to learn from in the folder {path}",
-        do="give a folder with a sub-folder of pictures or sounds for each class, or one of texts",
-    )
-
-
-def source_at(path: str | os.PathLike[str], **options: Any) -> Source | None:
-    """The source for a path, with its defaults but for `options`; None for what is read as a table.
-
-    Raises DataError for a folder in which there is nothing to learn from.
+    A folder is what most of its files are, by their names; texts in it count only where there is
+    nothing else, since notes lie beside everything. Raises DataError for a folder without any.
     """
     place = Path(path)
-    kind = folder_kind(path) if place.is_dir() else None
-    if kind == "text" or (kind is None and place.suffix.lower() in TEXTS):
-        return TextCorpus(path, **options)
-    if kind == "sounds":
-        return SoundFolder(path, **options)
-    return ImageFolder(path, **options) if kind == "images" else None
+    if not place.is_dir():
+        return "text" if place.suffix.lower() in TEXTS else "table"
+    counts: Counter[str] = Counter()
+    for _, folders, files in os.walk(place):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        kept = (name for name in files if not name.startswith("."))
+        counts.update(_KIND_OF.get(Path(name).suffix.lower(), "other") for name in kept)
+    found = max(("images", "sounds"), key=lambda kind: counts[kind])
+    if not counts[found]:
+        found = "text"
+    if not counts[found]:
+        raise DataError(
+            f"there is nothing to learn from in the folder {path}",
+            do="give a folder with a sub-folder of pictures or sounds for each class, or one of "
+            "texts",
+        )
+    return found
 
 
+def source_at(path: str | os.PathLike[str]) -> Source | None:
+    """The source for a path, with its defaults; None for what is read as a table. Errors as in
+    `kind_at`."""
+    make = _MAKE.get(kind_at(path))
+    return None if make is None else make(path)
+
+
+_MAKE: dict[str, Callable[[Any], Source]] = {
+    "images": ImageFolder,
+    "sounds": SoundFolder,
+    "text": TextCorpus,
+}
 _KIND_OF = {
     suffix: kind
     for kind, suffixes in (("images", PICTURES), ("sounds", SOUNDS), ("text", TEXTS))

@@ -96,7 +96,7 @@ class Run:
         """The network's outputs for rows, an array [rows, ...] or a table where it was trained on
         one: logits for classes, numbers for regression. `notes` receives what was remarkable about
         a table."""
-        x = self._inputs(data, notes)
+        x = self.read(data, notes).x
         expected = tuple(self.config["dataset"]["row_shape"])
         if x.shape[1:] != expected:
             raise ShapeError(
@@ -107,15 +107,17 @@ class Run:
             found = Predictor(self.net, None)(self.net, x)
         return np.asarray(readable(found, self.task, self.config["loss"]))
 
-    def _inputs(self, data: Any, notes: list[str] | None) -> np.ndarray:
+    def read(self, data: Any, notes: list[str] | None = None, unreadable: str = "fatal") -> Rows:
+        """Rows for the network from an array, or from what it was trained on the like of: a table,
+        a path, a folder. `notes` and `unreadable` are those of `Encoder.read`."""
         if isinstance(data, Rows):
-            return data.x
+            return data
         if self.encoder is not None:
-            return self.encoder.read(data, [] if notes is None else notes).x
+            return self.encoder.read(data, [] if notes is None else notes, unreadable)
         x = np.asarray(data)
         x = x[:, None] if x.ndim == 1 else x
         is_symbols = self.config["dataset"].get("symbols") and x.dtype.kind in "iu"
-        return x if is_symbols else numbers(x, "X")
+        return Rows(x if is_symbols else numbers(x, "X"))
 
     def predict(self, data: Any) -> np.ndarray:
         """The predicted class names, or the predicted numbers in the data's own units: [rows], or
