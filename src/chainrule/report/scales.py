@@ -126,6 +126,8 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
     ]
     kept = [tick for tick in finer if low <= tick <= high]
     linear = linear_ticks(low, high, max(3, count - 1))
+    if len(linear) < 2:
+        linear = linear_ticks(low, high, 5)  # five steps or fewer leave two ticks at least
     return kept if len(kept) >= min(3, len(linear) + 1) else linear
 
 
