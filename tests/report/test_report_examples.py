@@ -20,6 +20,7 @@ from chainrule.data import Dataset, Forecast, TextCorpus, TextTable
 from chainrule.observe import read_record
 from chainrule.report import render_report
 from chainrule.report.png import png_address
+from chainrule.training.filters import first_filters
 
 RNG = np.random.default_rng(0)
 
@@ -79,8 +80,8 @@ def test_pictures_are_shown_with_what_was_predicted(tmp_path: Path) -> None:
         assert example["share"] == pytest.approx(share, rel=1e-5)
     page = read_page((tmp_path / "run" / "report.html").read_text())
     images = page.all("img")
-    assert len(images) == 12
-    for image, example in zip(images, shown, strict=True):
+    assert len(images) == 12 + 3
+    for image, example in zip(images[:12], shown, strict=True):
         row = dataset.row_names.index(example["row"])
         whole = np.rint(np.clip(dataset.x[row, ..., 0], 0, 1) * 255)
         np.testing.assert_array_equal(pixels_of(image.attributes["src"]), whole)
@@ -152,6 +153,37 @@ def test_rows_of_plain_numbers_are_not_shown(tmp_path: Path) -> None:
     assert "Examples" not in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_first_layer_is_drawn_as_it_sees(tmp_path: Path) -> None:
+    dataset = pictures()
+    run = trained(nn.Sequential(nn.Flatten(), nn.Dense(3)), dataset, tmp_path)
+    weight = run.net.layers[1].weight.T.reshape(3, 4, 6)
+    shown = run.record.evaluated.filters
+    norms = [float(np.linalg.norm(weight[one["unit"]])) for one in shown]
+    assert norms == sorted(norms, reverse=True)
+    assert len(norms) == 3
+    for one in shown:
+        raw = np.frombuffer(base64.b64decode(one["pixels"]), np.uint8).reshape(4, 6)
+        expected = weight[one["unit"]] / np.abs(weight[one["unit"]]).max()
+        np.testing.assert_allclose((raw.astype(float) - 128) / 127, expected, atol=0.005)
+    page = read_page((tmp_path / "run" / "report.html").read_text())
+    drawn = pixels_of(page.all("img")[-3].attributes["src"]).astype(int)
+    first = weight[shown[0]["unit"]]
+    blue = drawn[..., 2] - drawn[..., 0]
+    assert (blue[first == first.max()] > 100).all()
+    strong = first < -0.9 * np.abs(first).max()
+    assert (blue[strong] < -100).all()
+
+
+def test_a_convolution_is_drawn_and_numbers_are_not() -> None:
+    kernel = RNG.normal(size=(3, 3, 1, 5))
+    found = first_filters({"weight": kernel}, pictures())
+    assert [one["shape"] for one in found] == [[3, 3, 1]] * 5
+    assert first_filters({"weight": kernel[..., 0]}, pictures()) == ()
+    assert first_filters({"weight": RNG.normal(size=(23, 5))}, pictures()) == ()
+    assert first_filters({"weight": np.full((24, 2), np.nan)}, pictures()) == ()
+    assert first_filters({"weight": np.zeros((24, 2))}, pictures()) == ()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -169,4 +201,15 @@ def test_a_damaged_picture_is_left_out(tmp_path: Path, damage: dict[str, Any]) -
     shown = record.evaluated.examples
     damaged = dataclasses.replace(record.evaluated, examples=({**shown[0], **damage}, *shown[1:]))
     page = read_page(render_report(dataclasses.replace(record, evaluated=damaged)))
-    assert len(page.all("img")) == len(shown) - 1
+    assert len(page.all("img")) == len(shown) - 1 + len(record.evaluated.filters)
+
+
+@pytest.mark.parametrize("damage", [{"pixels": "AAAA"}, {"shape": [4, 6]}, {"pixels": 3}])
+def test_a_damaged_filter_is_left_out(tmp_path: Path, damage: dict[str, Any]) -> None:
+    run = trained(nn.Sequential(nn.Flatten(), nn.Dense(3)), pictures(), tmp_path, epochs=1)
+    shown = run.record.evaluated.filters
+    evaluated = dataclasses.replace(
+        run.record.evaluated, filters=({**shown[0], **damage}, *shown[1:]), examples=()
+    )
+    page = read_page(render_report(dataclasses.replace(run.record, evaluated=evaluated)))
+    assert len(page.all("img")) == 2

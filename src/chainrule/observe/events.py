@@ -102,6 +102,7 @@ class Evaluated:
     (of probability), "right", and what it looks like: "image" ({"shape": [height, width, channels],
     "pixels": base64}, with "sound" for a spectrogram) or "text". Of a language model "symbols" and
     "guesses"; of a forecast, one stretch of time: "horizon", "before", "truth" and "predicted".
+    `filters` are the first layer's weights as pictures: "unit", "shape" and "pixels", 128 for 0.
     """
 
     rows: str  # "held-out" or "training"
@@ -111,6 +112,7 @@ class Evaluated:
     truth: tuple[float, ...] = ()  # for regression: at most 2,000 pairs
     predicted: tuple[float, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
+    filters: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

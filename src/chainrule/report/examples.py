@@ -111,7 +111,12 @@ def _picture(image: Any) -> Picture | None:
         address = png_address(str(image["pixels"]), (height, width, channels))
     except (KeyError, TypeError, ValueError):
         return None
-    factor = -(-_LEAST_SIDE // max(height, width))
+    return sized(address, height, width, _LEAST_SIDE)
+
+
+def sized(address: str, height: int, width: int, least: int) -> Picture:
+    """A picture that grows by a whole factor until its longer side is `least` or more."""
+    factor = -(-least // max(height, width))
     return Picture(address, width * factor, height * factor)
 
 

@@ -20,6 +20,7 @@ from chainrule.optim import Optimizer, to_json
 from chainrule.reference import one_blas_thread
 from chainrule.training.evaluate import evaluated
 from chainrule.training.examples import examples
+from chainrule.training.filters import first_filters
 from chainrule.training.interrupt import stop_on_signals
 from chainrule.training.loop import Best, Loop
 from chainrule.training.objective import Objective
@@ -231,7 +232,7 @@ class Job:
         )
         encoder = self.prepared.encoder
         shown = examples(dataset, encoder, scale, self.objective, rows, outputs)
-        return replace(found, examples=shown)
+        return replace(found, examples=shown, filters=first_filters(net, dataset))
 
     def _ended_before(self, directory: RunDirectory, config: dict[str, Any], loop: Loop) -> Run:
         """The run in a directory where nothing is left to do; raises again what it ended in."""
