@@ -62,6 +62,10 @@ def test_files_that_cannot_be_mapped(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DamagedFileError, match=r"x\.npy"):
             open_rows(path)
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+    with pytest.raises(DamagedFileError, match="one array"):
+        open_rows(path)
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DamagedFileError):
         open_rows(path)

@@ -25,14 +25,16 @@ def open_rows(path: str | os.PathLike[str]) -> NDArray[Any]:
     """The array of a .npy file, mapped for reading only. Raises FileError where it cannot be read,
     DamagedFileError where it is no such file, is cut short, or holds Python objects."""
     try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return found
+        found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise FileError(f"there is no file {path}") from None
     except (ValueError, EOFError) as error:  # numpy's words for a foreign or short file
         raise DamagedFileError(f"{path} is not a whole .npy file of numbers: {error}") from None
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not isinstance(found, np.ndarray):  # several arrays in a zip file
+        raise DamagedFileError(f"{path} is no .npy file of one array")
+    return found
 
 
 def write_rows(path: str | os.PathLike[str], pieces: Iterable[NDArray[Any]]) -> NDArray[Any]:
