@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loops": _BASE | {"graph", "tracing", "backward", "pipeline"},
     "nn": _GRAPH | {"reference", "tracing", "pipeline", "loops", "store"},
     "optim": _BASE | {"reference", "tracing", "pipeline", "jacobians"},
-    "data": {"errors", "random_bits"},
+    "data": {"errors", "config", "random_bits", "store"},
     "store": {"errors"},
     "observe": {"errors"},
     "training": (_TRAINING - {"training"}) | {"report"},  # a run writes its own report
@@ -68,7 +68,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WATCHERS = {"observe", "doctor", "report"}
 MAY_LOAD_LLVM = {"native", "runtime"}
-LOADED_LAZILY = ("polars", "narwhals", "safetensors", "rich", "jinja2", "llvmlite", "scipy")
+LOADED_LAZILY = (
+    "polars narwhals safetensors rich jinja2 llvmlite scipy PIL soundfile urllib.request"
+).split()
 
 
 def _is_type_checking(node: ast.AST) -> bool:

@@ -179,7 +179,8 @@ def test_a_mistake_on_the_command_line_says_what_to_do_and_shows_no_traceback(
 
 
 def test_nothing_that_can_run_code_from_a_file_is_imported() -> None:
-    """The package has no unpickler, no evaluation of text, and no way onto the network."""
+    """The package has no unpickler, no evaluation of text, and one way onto the network, which
+    only a person who asks for a public data set takes."""
     forbidden = {"pickle", "shelve", "marshal", "dill", "joblib", "runpy", "code", "imp"}
     forbidden |= {"socket", "ssl", "http", "urllib", "ftplib", "requests"}
     for path in sorted((ROOT / "src" / "chainrule").rglob("*.py")):
@@ -194,4 +195,5 @@ def test_nothing_that_can_run_code_from_a_file_is_imported() -> None:
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant), path
                 assert node.value.value is False, path
-            assert not forbidden & {name.partition(".")[0] for name in names}, path
+            found = forbidden & {name.partition(".")[0] for name in names}
+            assert not found or (found == {"urllib"} and path.name == "fetching.py"), path

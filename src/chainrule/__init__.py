@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainrule import nn, optim
+    from chainrule import data, nn, optim
     from chainrule.checking import check_grads
     from chainrule.jacobians import jacobian
     from chainrule.loops import fixed_point, scan
@@ -27,6 +27,7 @@ __all__ = [
     "Run",
     "check_grads",
     "compile",
+    "data",
     "fixed_point",
     "grad",
     "hvp",
@@ -62,7 +63,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Loads a name when it is first used: NumPy and the rooms around it are most of the time that a
     short command takes, and the command line answers Ctrl-C while they load."""
-    if name in ("nn", "optim"):
+    if name in ("data", "nn", "optim"):
         return import_module(f"chainrule.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

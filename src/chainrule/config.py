@@ -8,6 +8,8 @@ from __future__ import annotations
 import operator
 import os
 import re
+import sys
+from pathlib import Path
 
 from chainrule.errors import UsageError, unknown
 
@@ -32,6 +34,17 @@ MOST_THREADS = 512  # more than any machine of one board has cores
 # CHAINRULE_CACHE: the folder for compiled code; "off" keeps none. Unset: the user's cache folder.
 CACHE: str = os.environ.get("CHAINRULE_CACHE", "")
 CACHE_BYTES = 256 * 2**20  # about 3,000 training steps of small networks
+
+# CHAINRULE_DATA: folders that hold public data sets, divided as in PATH; a set that is in none of
+# them, nor in the user's cache, is downloaded when that is asked for.
+DATA: tuple[str, ...] = tuple(filter(None, os.environ.get("CHAINRULE_DATA", "").split(os.pathsep)))
+
+
+def user_cache() -> Path:
+    """The user's folder for what chainrule can get again; it need not exist."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "chainrule"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chainrule"
 
 
 def check_backend(name: str | None) -> str:

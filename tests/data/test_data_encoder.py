@@ -131,7 +131,7 @@ def test_what_was_left_out_and_filled_in_is_said(people: pd.DataFrame) -> None:
     gaps = int(people["age"][train].isna().sum())
     assert encoder.notes()[:3] == (
         "left out PassengerId: an identifier: another whole number in every row",
-        "left out name: free text or an identifier: another value in most rows",
+        "left out name: free text or an identifier: another value in most rows (see --text)",
         "left out ship: one value in all training rows",
     )
     said = "\n".join(encoder.notes())

@@ -53,6 +53,9 @@ EVERYTHING = nn.Sequential(
     nn.Residual(nn.softplus),
     nn.Dense(2, weight_init=nn.initialisers.normal(0.1)),
 )
+AUGMENTED = nn.Sequential(
+    nn.RandomShift(2), nn.RandomCrop(4, 3), nn.RandomFlip(0.25), nn.Noise(0.5), nn.Cutout(3)
+)
 X = np.array([[1, 2, 1], [0, 6, 3]])
 
 
@@ -81,8 +84,9 @@ def test_a_saved_net_comes_back_bit_for_bit(tmp_path: Path, dtype: Any) -> None:
 
 def test_every_layer_and_function_of_the_list_can_be_saved(tmp_path: Path) -> None:
     """Here, or net by net in test_nn_architectures.py."""
-    saved = [*_layers(EVERYTHING), *_layers([net for net, _ in NETS.values()])]
+    saved = [*_layers(EVERYTHING), *_layers(AUGMENTED), *_layers([n for n, _ in NETS.values()])]
     assert {type(layer).__name__ for layer in saved} == set(LAYERS)
+    assert str(cr.load(cr.save(tmp_path / "augmented", AUGMENTED))) == str(AUGMENTED)
     for name, function in FUNCTIONS.items():
         back = nn.from_json(json.loads(json.dumps(nn.to_json(nn.Sequential(function)))), {})
         assert back.layers[0] is function, name

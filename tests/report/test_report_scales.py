@@ -55,6 +55,8 @@ def test_ticks_are_few_sorted_and_on_the_axis(values: list[float], log: bool, co
 
 
 @given(st.lists(st.floats(1e-30, 1e30), min_size=1, max_size=20), st.booleans())
+@example([5.534055393382819e29, 6.2612311645767936e29], True)
+@example([1.1050315712922829e29, 8.144564282743885e29], True)  # one linear tick, two others
 def test_the_ticks_of_ordinary_data_have_different_labels(values: list[float], log: bool) -> None:
     """Two ticks with one label would say that two places are the same."""
     ticks = scale_for(values, 0.0, 100.0, log=log).ticks()

@@ -107,13 +107,15 @@ def _subject(given: Material, row: int, why: str) -> Subject:
         facts=given.facts,
         fields=_fields(given, row),
         target=_target(given, row),
-        image=np.reshape(dataset.x[row], _shape(image)) if isinstance(image, list) else None,
+        image=_grey(dataset.x[row], image) if isinstance(image, list) else None,
         remarks=tuple(_remarks(given)),
     )
 
 
-def _shape(sizes: Sequence[Any]) -> tuple[int, ...]:
-    return tuple(int(size) for size in sizes)
+def _grey(values: Any, sizes: Sequence[Any]) -> Any:
+    """The picture of a row, [height, width]: of colours their mean."""
+    picture = np.reshape(values, tuple(int(size) for size in sizes))
+    return picture if picture.ndim == 2 else picture.mean(axis=2)
 
 
 def _fields(given: Material, row: int) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule import nn, optim
-from chainrule.data import BUILTIN, Dataset, Table, TableEncoder, fingerprint, read_table, split
+from chainrule.data import (
+    BUILTIN,
+    Dataset,
+    Table,
+    TableEncoder,
+    fingerprint,
+    read_table,
+    source_from_json,
+    split,
+)
 from chainrule.errors import ChainruleError, DataError, UsageError, unknown
 from chainrule.nn.place import label_of
 from chainrule.observe.wording import count
@@ -22,7 +31,7 @@ from chainrule.tracing import trees
 from chainrule.training import Run, load_run
 from chainrule.training.dense_stages import stages_of
 from chainrule.training.objective import Objective, objective
-from chainrule.training.prepare import prepare
+from chainrule.training.prepare import Prepared, prepare
 from chainrule.training.rundir import CONFIG
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -141,12 +150,18 @@ def _run_path(name: str) -> Path:
 
 def _trained(run: Run, path: str) -> Material:
     source = run.config["dataset"]["source"]
-    if source.get("kind") == "builtin":
-        settings = run.config["settings"]
-        share, seed = settings["validation"], settings["seed"]
-        dataset, table = prepare(source["name"], None, share, seed, run.task).dataset, None
-    elif source.get("kind") == "table":
-        dataset, table = _same_table(run, source)
+    if source.get("path") == "-":
+        raise UsageError(
+            "this run was trained on standard input, which it does not keep",
+            where=str(run.run_dir),
+            do="train on a file to explain its rows",
+        )
+    found, table, encoder = _same_files(run, source), None, None
+    if found is not None:
+        dataset = found.dataset
+    elif source.get("kind") == "table" and isinstance(run.encoder, TableEncoder):
+        encoder = run.encoder
+        dataset, table = _same_table(run, source, encoder)
     else:
         raise UsageError(
             "this run was trained on arrays or a DataFrame in Python, which it does not keep",
@@ -166,31 +181,36 @@ def _trained(run: Run, path: str) -> Material:
         ("loss", f"{run.config['loss'].replace('_', ' ')}, the run's own"),
         ("step", f"gradient descent on one row, learning rate {rate:g}{_of_optimizer(name)}"),
     )
-    held_out = _held_out(run, dataset) if is_same else None
+    held_out = None
+    if is_same:
+        held_out = _held_out(run, dataset) if found is None else _rows(found.held_out_rows)
     goal = _objective(run, dataset)
     return Material(
-        dataset.name, run.net, dataset, goal, rate, facts, held_out, table, run.encoder, remarks
+        dataset.name, run.net, dataset, goal, rate, facts, held_out, table, encoder, remarks
     )
 
 
-def _same_table(run: Run, source: Any) -> tuple[Dataset, Table]:
-    path = source.get("path", "-")
-    if path == "-":
-        raise UsageError(
-            "this run was trained on standard input, which it does not keep",
-            where=str(run.run_dir),
-            do="train on a file to explain its rows",
-        )
+def _same_files(run: Run, source: Any) -> Prepared | None:
+    """The data of a run that a name or a folder says all about; None for other data."""
+    settings = run.config["settings"]
+    share, seed = settings["validation"], settings["seed"]
+    if source.get("kind") in ("builtin", "named"):
+        return prepare(source["name"], None, share, seed, run.task)
+    place = source_from_json(source, str(source.get("path")))
+    return None if place is None else prepare(place, None, share, seed, None)
+
+
+def _same_table(run: Run, source: Any, encoder: TableEncoder) -> tuple[Dataset, Table]:
+    path = source["path"]
     if not Path(path).exists():
         raise DataError(
             f"the table of this run, {path}, is not there any more, and the run keeps no rows",
             where=f"{run.run_dir}, trained in another directory or before the table was moved",
             do="put the table back, or run this where the run was trained",
         )
-    assert run.encoder is not None
     table = read_table(path)
-    x, y = run.encoder.encode(table), run.encoder.encode_target(table)
-    names = run.encoder.feature_names
+    x, y = encoder.encode(table), encoder.encode_target(table)
+    names = encoder.feature_names
     return Dataset(table.name, x, y, run.task, run.classes, names, dict(source)), table
 
 
@@ -215,6 +235,10 @@ def _held_out(run: Run, dataset: Dataset) -> frozenset[int] | None:
         _, rows = split(dataset.y, settings["validation"], dataset.task, settings["seed"])
     except ChainruleError:
         return None
+    return _rows(rows)
+
+
+def _rows(rows: Array) -> frozenset[int]:
     return frozenset(int(row) for row in rows)
 
 

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chainrule.cli.speaking import broken, command, shown_path
+from chainrule.errors import UsageError
 from chainrule.observe.events import Evaluated, RunEnded
 from chainrule.observe.wording import count, duration
 from chainrule.training import Run
+from chainrule.training.dense_stages import stages_of
 from chainrule.training.objective import DEFAULT_LOSS
 from chainrule.training.rundir import RunDirectory
 
 _MEANING = {
     "loss": "what training made small",
+    "perplexity": "as unsure as between so many symbols; 1 is perfect",
     "f1": "precision and recall, over all classes; 1 is perfect",
     "roc_auc": "how well the classes are ranked; 0.5 is chance, 1 perfect",
     "r2": "of the target's variance is explained; 1 is perfect",
@@ -114,18 +117,30 @@ def _places(run_dir: Path) -> list[str]:
     return [f"saved   {shown_path(run_dir)}", f"report  {shown_path(report)}"]
 
 
+def _can_be_explained(run: Run) -> bool:
+    try:
+        stages_of(run.net)
+    except UsageError:
+        return False
+    return True
+
+
 def _next(run: Run, run_dir: Path) -> Iterator[str]:
     name = shown_path(run_dir)
     source = run.config["dataset"]["source"]
-    path = source.get("path") if source.get("kind") == "table" else None
+    path = source.get("path")
     pairs: list[tuple[Sequence[str], str]] = []
     if run.reason == "interrupted":
         data = ["-"] if path == "-" else []
         pairs.append((["train", *data, "--resume", name], "to go on where it stopped"))
-    pairs.append((["explain", name, "--row", "0"], "one step of backpropagation, in its numbers"))
+    if _can_be_explained(run):
+        pairs.append(
+            (["explain", name, "--row", "0"], "one step of backpropagation, in its numbers")
+        )
     if path:
         table = "TABLE.csv" if path == "-" else str(path)
-        pairs.append((["predict", name, table], "the predictions for a table, as CSV"))
+        what = "a table" if source.get("kind") == "table" else "data like these"
+        pairs.append((["predict", name, table], f"the predictions for {what}, as CSV"))
     elif run.reason != "interrupted":
         pairs.append((["train", "TABLE.csv", "--target", "COLUMN"], "a network on your own table"))
     for words, meaning in pairs:

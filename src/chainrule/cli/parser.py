@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from chainrule import config
-from chainrule.cli.values import LARGEST_SEED, number, share, whole, whole_or, widths
-from chainrule.data import BUILTIN
+from chainrule.cli import options
+from chainrule.cli.options import examples
+from chainrule.data import known_sets
 from chainrule.errors import UsageError, nearest
 
 Arguments = argparse.Namespace
 COMMANDS = {
-    "train": "train a network on a table or a built-in data set",
-    "predict": "predict the rows of a table with a trained network",
+    "train": "train a network on a table, pictures, sounds, a text, or a set that has a name",
+    "predict": "predict the rows of a table, pictures, sounds or a text with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "stages": "show a function of yours from its trace to machine code",
     "report": "write the report of a run, one HTML page",
     "cache": "show the compiled code that is kept, or remove it",
 }
-_TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
 _BEFORE_COMMAND = ("-h", "--help", "--version")
 _NEGATIVE = re.compile(r"-[\d.]|-inf|-nan")
 _OPTION = re.compile(r"--?[A-Za-z]")  # not -, nor -1
@@ -97,7 +96,7 @@ def _check_before_command(before: Sequence[str], after: Sequence[str]) -> None:
 
 def _unknown_command(word: str) -> UsageError:
     close = nearest(word, COMMANDS)
-    if word in BUILTIN or Path(word).is_file():
+    if word in known_sets() or Path(word).is_file():
         hint = f"train on it with: chainrule train {word}"
     elif close:
         hint = f"did you mean {close!r}? known: {', '.join(COMMANDS)}"
@@ -138,7 +137,7 @@ def _parser() -> _Parser:
         prog=called,
         usage=f"{called} COMMAND [OPTIONS]",
         description="Train neural networks by backpropagation, and see every step.",
-        epilog=_examples(
+        epilog=examples(
             f"{called} train digits",
             "a network on 1,797 handwritten digits, in seconds",
             f"{called} train TABLE.csv --target COLUMN",
@@ -156,12 +155,12 @@ def _parser() -> _Parser:
     version = f"chainrule {__version__}"
     parser.add_argument("--version", action="version", version=version, help="say the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=called)
-    _train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
-    _predict(_command(commands, "predict", "RUN TABLE [OPTIONS]"))
-    _explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
-    _stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
-    _report(_command(commands, "report", "RUN [OPTIONS]"))
-    _cache(_command(commands, "cache", "[OPTIONS]"))
+    options.train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
+    options.predict(_command(commands, "predict", "RUN DATA [OPTIONS]"))
+    options.explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
+    options.stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
+    options.report(_command(commands, "report", "RUN [OPTIONS]"))
+    options.cache(_command(commands, "cache", "[OPTIONS]"))
     return parser
 
 
@@ -184,12 +183,6 @@ def _titles(parser: argparse.ArgumentParser, positionals: str) -> None:
     parser.add_argument("-h", "--help", action="help", help="show this help")
 
 
-def _examples(*pairs: str) -> str:
-    """Command lines, each with what it does below it."""
-    lines = [f"  {line}" if i % 2 == 0 else f"      {line}" for i, line in enumerate(pairs)]
-    return "\n".join(["examples:", *lines])
-
-
 def _command(commands: Any, name: str, *forms: str) -> argparse.ArgumentParser:
     usage = "\n       ".join(f"{config.COMMAND} {name} {form}" for form in forms)
     about = COMMANDS[name]
@@ -205,137 +198,3 @@ def _command(commands: Any, name: str, *forms: str) -> argparse.ArgumentParser:
     _titles(parser, "arguments")
     parser.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     return parser
-
-
-def _train(parser: argparse.ArgumentParser) -> None:
-    parser.description = f"{parser.description} What is not given is chosen to fit the data."
-    add = parser.add_argument
-    add("data", metavar="DATA", nargs="?", help=f"a built-in set ({', '.join(BUILTIN)}), {_TABLES}")
-    add("--target", metavar="COLUMN", help="the column of the table to predict")
-    add("--task", metavar="TASK", help="regression, binary or multiclass (the target's)")
-    add("--resume", metavar="RUN", help="go on with a run that was stopped or killed")
-    net = parser.add_argument_group("network")
-    add = net.add_argument
-    add("--hidden", metavar="N,N,...", type=widths, help="widths of the hidden layers, or none")
-    add("--activation", metavar="NAME", help="relu, tanh, sigmoid, gelu, ...")
-    rate = number("a share below 1, such as 0.2", 0, 1, low_counts=True)
-    add("--dropout", metavar="RATE", type=rate, help="share of each hidden layer to leave out")
-    group = parser.add_argument_group("training")
-    add = group.add_argument
-    add("--loss", metavar="NAME", help="the error to minimise (the one that fits the task)")
-    add("--optimizer", metavar="NAME", help="adam, adamw, sgd, rmsprop, rprop, ... (adam)")
-    rate = number("a finite number above 0", 0, math.inf)
-    add("--learning-rate", metavar="RATE", type=rate, help="size of the steps, above 0")
-    add("--epochs", metavar="N", type=whole(1), help="passes over the training rows")
-    add("--batch-size", metavar="N", type=whole_or("full", 1), help="rows in a step, or full")
-    add(
-        "--validation",
-        metavar="SHARE",
-        type=share,
-        help="rows to hold out, a share or a number (0.2)",
-    )
-    many = whole_or("off", 1)
-    add(
-        "--patience", metavar="N", type=many, help="epochs without progress before it stops, or off"
-    )
-    add("--class-weights", metavar="HOW", type=_weights, help="balanced: rare classes count more")
-    seed = whole(0, LARGEST_SEED)
-    add("--seed", metavar="N", type=seed, help="the same seed gives the same bits (0)")
-    add("--backend", metavar="NAME", help=_backends())
-    _threads(group)
-    add = parser.add_argument_group("keeping and showing").add_argument
-    add("--run-dir", metavar="DIR", help="where the run is kept (runs/NAME-NNN)")
-    seconds = number("a number of seconds, 0 or more", 0, math.inf, low_counts=True)
-    add("--save-every", metavar="SECONDS", type=seconds, help="time between checkpoints (5)")
-    add("--measure-every", metavar="N", type=whole(0), help="steps between measurements; 0: never")
-    add("--quiet", action="store_true", help="no progress")
-    called = config.COMMAND
-    parser.epilog = _examples(
-        f"{called} train digits --seed 1",
-        "a built-in set, with other first weights",
-        f"{called} train houses.csv --target price --epochs 200",
-        "a table; columns and task are inferred, and said",
-        f"{called} train a.csv --target kind --hidden 64,32 --activation tanh",
-        "a network of your choice",
-        f"cat a.csv | {called} train - --target kind --json",
-        "CSV from a pipe; the result as one line of JSON",
-        f"{called} train --resume runs/digits-001",
-        "go on where a run was stopped; it ends in the same bits",
-    )
-
-
-def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    parser.add_argument("table", metavar="TABLE", help=f"the rows to predict: {_TABLES}")
-    parser.add_argument("--output", metavar="FILE", help="write the CSV here instead of to stdout")
-    _threads(parser)
-    called = config.COMMAND
-    parser.epilog = _examples(
-        f"{called} predict runs/houses-001 new.csv --output prices.csv",
-        "the predictions as a CSV file, one line for each row of new.csv",
-        f"cat new.csv | {called} predict runs/houses-001 -",
-        "from one pipe into the next",
-    )
-
-
-def _explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "subject", metavar="SUBJECT", help="a built-in set such as xor, or the directory of a run"
-    )
-    parser.add_argument("--row", metavar="N", type=whole(0), help="the row to learn from")
-    parser.add_argument("--html", metavar="FILE", help="also write it as one HTML page")
-    seed = whole(0, LARGEST_SEED)
-    parser.add_argument("--seed", metavar="N", type=seed, default=0, help="of the first weights")
-    called = config.COMMAND
-    parser.epilog = _examples(
-        f"{called} explain xor --seed 3",
-        "a small network that has not learned yet",
-        f"{called} explain runs/iris-001 --row 17 --html step.html",
-        "a trained network and one of its rows, also as a page",
-    )
-
-
-def _stages(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE.py", help="your Python file; it is run")
-    parser.add_argument("--function", metavar="NAME", help="which of the file's functions")
-    parser.add_argument("--stage", metavar="NAME", help="show this one alone, such as regions")
-    parser.epilog = (
-        "The file defines a function and `example`, a tuple of arguments to show it for.\n"
-        "It is run as Python runs it: name only a file of yours.\n\n"
-    ) + _examples(
-        f"{config.COMMAND} stages examples/logistic.py --stage loops",
-        "the kernels of a loss and its gradient, with their arithmetic",
-    )
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    parser.add_argument("--output", metavar="FILE", help="where to write it (RUN/report.html)")
-    parser.epilog = _examples(
-        f"{config.COMMAND} report runs/digits-001 --output digits.html",
-        "the page about a run, in a file that needs nothing else",
-    )
-
-
-def _cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clear", action="store_true", help="remove all of it")
-    parser.epilog = (
-        "What a network or a function was compiled to is kept, so that the next time it\n"
-        "begins at once. Nothing is lost with it: what is missing is compiled again.\n"
-        "CHAINRULE_CACHE names another folder; CHAINRULE_CACHE=off keeps nothing."
-    )
-
-
-def _threads(parser: argparse._ActionsContainer) -> None:
-    many = whole(1, config.MOST_THREADS)
-    parser.add_argument("--threads", metavar="N", type=many, help="most threads to use (all cores)")
-
-
-def _backends() -> str:
-    return f"what runs the arithmetic: {' or '.join(config.BACKENDS)} ({config.BACKEND})"
-
-
-def _weights(text: str) -> str:
-    if text != "balanced":
-        raise argparse.ArgumentTypeError(f"{text!r} is not 'balanced', the one way there is")
-    return text

@@ -1,4 +1,4 @@
-"""`chainrule predict`: a table in, the same rows' predictions out, as CSV."""
+"""`chainrule predict`: a table, or files, in; a prediction for each row or file out, as CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import check_output
 from chainrule.cli.speaking import json_text, say, shown_path, tell
-from chainrule.data import Table, read_table
+from chainrule.data import Rows, Table, open_rows, read_table
 from chainrule.errors import DataError
 from chainrule.observe.wording import count
 from chainrule.store import write_atomic
@@ -24,20 +24,20 @@ def run_predict(arguments: Arguments) -> int:
     """Writes the predictions as CSV, or with --json as columns of one object."""
     output = None if arguments.output == "-" else arguments.output
     if output is not None:
-        check_output(output, arguments.table)
+        check_output(output, arguments.data)
     run = load_run(arguments.run)
-    table = read_table(arguments.table)
     notes: list[str] = []
-    columns = _predictions(run, table, notes, arguments.threads)
+    rows = _rows(run, arguments, notes)
+    columns = {**rows.labels, **_predictions(run, rows, arguments.threads)}
     for note in notes:
         say(f"chainrule: {note}")
     if output is not None:
         write_atomic(output, _csv(columns).encode())
-        say(f"chainrule: wrote {count(table.rows, 'row')} to {shown_path(output)}")
+        say(f"chainrule: wrote {count(len(rows.x), 'row')} to {shown_path(output)}")
     elif not arguments.json:
         _to_stdout(_csv(columns))
     if arguments.json:
-        told: dict[str, Any] = {"rows": table.rows, "output": output, "notes": notes}
+        told: dict[str, Any] = {"rows": len(rows.x), "output": output, "notes": notes}
         if output is None:
             told["columns"] = {name: _plain(values) for name, values in columns.items()}
         tell(json_text(told))
@@ -54,11 +54,20 @@ def _to_stdout(text: str) -> None:
     stream.buffer.flush()
 
 
-def _predictions(run: Run, table: Table, notes: list[str], threads: int | None) -> dict[str, Any]:
+def _rows(run: Run, arguments: Arguments, notes: list[str]) -> Rows:
+    if arguments.data.endswith(".npy"):
+        return run.read(open_rows(arguments.data), notes)
+    if run.encoder is None:
+        return Rows(_matrix(read_table(arguments.data), run.config["dataset"]))
+    unreadable = "skip" if arguments.skip_unreadable else "fatal"
+    return run.read(arguments.data, notes, unreadable)
+
+
+def _predictions(run: Run, rows: Rows, threads: int | None) -> dict[str, Any]:
     """The columns to write."""
+    outputs = run.outputs(rows, threads=threads)
     if run.encoder is not None:
-        return dict(run.encoder.decode(run.outputs(table, notes, threads=threads)))
-    outputs = run.outputs(_matrix(table, run.config["dataset"]), threads=threads)
+        return dict(run.encoder.decode(outputs))
     if run.task == "regression":
         width = outputs.shape[1]
         names = ["prediction"] if width == 1 else [f"prediction_{i}" for i in range(width)]

@@ -9,7 +9,7 @@ from typing import Any
 from chainrule import nn, optim
 from chainrule.cli.parser import Arguments
 from chainrule.cli.running import train
-from chainrule.data import BUILTIN, fingerprint
+from chainrule.data import fingerprint, known_sets, source_from_json
 from chainrule.errors import DataError, FileError, NonFiniteError, UsageError
 from chainrule.observe import Record, read_record
 from chainrule.training import Run
@@ -18,7 +18,8 @@ from chainrule.training.rundir import RunDirectory
 
 # Options that say how a run is trained; a resumed run takes them from its own configuration.
 _FIXED = (
-    "target task hidden activation dropout loss optimizer learning_rate batch_size validation "
+    "target task text context words forecast horizon window image_size seconds skip_unreadable "
+    "download hidden activation dropout loss optimizer learning_rate batch_size validation "
     "patience class_weights seed run_dir"
 ).split()
 
@@ -26,7 +27,7 @@ _FIXED = (
 def resume(arguments: Arguments) -> tuple[Run, bool]:
     """The run, and whether it had ended before and nothing was left to do."""
     for option in _FIXED:
-        if getattr(arguments, option) is not None:
+        if getattr(arguments, option) not in (None, False):
             raise UsageError(
                 f"--{option.replace('_', '-')} was given together with --resume",
                 do="a resumed run keeps its settings; only --epochs, --save-every, "
@@ -92,7 +93,11 @@ def _same_data(data: str | None, saved: Mapping[str, Any]) -> Prepared:
     """The data the run was started with; `data` is where they are now, if they have moved."""
     source, settings, task = saved["dataset"]["source"], saved["settings"], saved["dataset"]["task"]
     place, target = _place(data, source), source.get("target")
-    prepared = prepare(place, target, settings["validation"], settings["seed"], task)
+    found = source_from_json(source, place)
+    if found is not None:
+        prepared = prepare(found, None, settings["validation"], settings["seed"], None)
+    else:
+        prepared = prepare(place, target, settings["validation"], settings["seed"], task)
     if fingerprint(prepared.dataset) != saved["dataset"]["fingerprint"]:
         raise DataError(
             f"{place} does not hold the data that this run was started with",
@@ -104,16 +109,17 @@ def _same_data(data: str | None, saved: Mapping[str, Any]) -> Prepared:
 
 
 def _place(data: str | None, source: Mapping[str, Any]) -> str:
-    """The name of the built-in set, or the path of the table."""
+    """The name of a set that has one, or the path of the table or folder."""
     kind = source.get("kind")
-    if kind == "builtin" or (kind == "table" and data in BUILTIN):
-        name = str(source["name"] if kind == "builtin" else source["path"])
+    has_name = kind in ("builtin", "named")
+    if has_name or data in known_sets():
+        name = str(source["name"] if has_name else source["path"])
         if data is not None and data != name:
             raise UsageError(
                 f"this run was trained on {name}, not on {data}", do="leave the data out"
             )
         return name
-    if kind != "table":
+    if "path" not in source:
         raise UsageError(
             "this run was trained on arrays in Python, which the command line cannot find",
             do="resume it in Python: cr.train(net, data, run_dir=..., resume=True)",
@@ -126,9 +132,9 @@ def _place(data: str | None, source: Mapping[str, Any]) -> str:
         )
     if data is None and not Path(path).exists():
         raise FileError(
-            f"{path}, the table of this run, is not there",
+            f"{path}, the data of this run, are not there",
             where=str(Path.cwd()),
-            do="say where it is now: chainrule train TABLE.csv --resume RUN",
+            do="say where they are now: chainrule train PATH --resume RUN",
         )
     return path
 

@@ -7,14 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from chainrule import config, nn, optim
+from chainrule import config, optim
 from chainrule.cli.outcome import outcome
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import run_directory
-from chainrule.cli.recipes import Recipe, recipe
+from chainrule.cli.recipes import Recipe, network, recipe
 from chainrule.cli.resume import resume
 from chainrule.cli.running import train
+from chainrule.cli.sources import data_of
 from chainrule.cli.speaking import columns, json_text, say, tell
+from chainrule.data import TextTable
 from chainrule.errors import UsageError
 from chainrule.nn import losses
 from chainrule.training import Run
@@ -56,10 +58,18 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
     if arguments.data == "-" and sys.stdin is not None and sys.stdin.isatty():
         say("reading CSV from the terminal; Ctrl-D on an empty line ends it")
     seed = 0 if arguments.seed is None else arguments.seed
-    prepared = prepare(arguments.data, arguments.target, arguments.validation, seed, arguments.task)
+    data = data_of(arguments)
+    goal = (None, None) if isinstance(data, TextTable) else (arguments.target, arguments.task)
+    prepared = prepare(data, goal[0], arguments.validation, seed, goal[1])
     _check_task(arguments, prepared)
     plan = recipe(prepared.dataset, held_out=len(prepared.held_out_rows) > 0)
-    net = _network(arguments, plan, prepared.dataset.outputs)
+    net = network(
+        prepared.dataset,
+        plan,
+        arguments.hidden,
+        arguments.activation,
+        arguments.dropout,
+    )
     optimizer = _optimizer(arguments, plan)
     with run_directory(arguments.run_dir, prepared.dataset.name) as run_dir:
         return train(
@@ -106,19 +116,6 @@ def _or(given: Any, default: Any) -> Any:
 def _choice(given: Any, none: str, default: Any) -> Any:
     """An option whose word `none` stands for None."""
     return default if given is None else None if given == none else given
-
-
-def _network(arguments: Arguments, plan: Recipe, outputs: int) -> Any:
-    hidden = _or(arguments.hidden, plan.hidden)
-    # The recipe's dropout suits the recipe's widths: a narrow layer could not spare a half.
-    dropout = _or(arguments.dropout, plan.dropout if arguments.hidden is None else None)
-    activation = nn.activation(_or(arguments.activation, plan.activation))
-    layers: list[Any] = []
-    for width in hidden:
-        layers += [nn.Dense(width), activation]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Dense(outputs))
 
 
 def _optimizer(arguments: Arguments, plan: Recipe) -> Any:

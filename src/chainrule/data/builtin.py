@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.data.dataset import JSON, Dataset
+from chainrule.data.named import NAMED, load_named
 from chainrule.errors import unknown
 
 BUILTIN: dict[str, str] = {
@@ -23,15 +24,24 @@ BUILTIN: dict[str, str] = {
 }
 
 
+def known_sets() -> dict[str, str]:
+    """Every set that has a name, and what it is: those of `BUILTIN`, and those of `NAMED`."""
+    return {**BUILTIN, **NAMED}
+
+
 def load(name: str) -> Dataset:
-    """One of the sets in `BUILTIN`; raises UsageError, with the nearest name, for another one.
+    """One of the sets in `BUILTIN` or `NAMED`; UsageError, with the nearest name, for another one.
+
+    A set of `NAMED` must be on this machine; see `chainrule.data.named`.
 
     `source["complete"]` is True where holding rows out would change the problem: where they are
     all the patterns that exist (xor, parity, encoder, symmetry), and for the spirals, whose outer
     points are closer to the other spiral than to their neighbours on their own.
     """
+    if name in NAMED:
+        return load_named(name)
     if name not in _LOADERS:
-        raise unknown("data set", name, BUILTIN)
+        raise unknown("data set", name, known_sets())
     return _LOADERS[name]()
 
 

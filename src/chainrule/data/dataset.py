@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,10 @@ from chainrule.data.labels import (
     listed,
     whole_numbers_are_classes,
 )
+from chainrule.data.on_disk import open_rows
 from chainrule.errors import DataError, ShapeError, UsageError
 
+_PIECE = 1 << 24  # bytes of an array that are hashed at a time
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 
@@ -26,29 +29,53 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 class Dataset:
     """Rows to learn from: inputs, targets and what they mean.
 
-    `x` is float32 [rows, ...]. `y` is int64 [rows] of class indices for "binary" and "multiclass",
-    and float32 [rows, outputs] for "regression": always two axes, so that it never broadcasts
-    against a network's [rows, outputs] by accident. `classes` names the classes in the order of
-    their indices; `feature_names` names the columns of a two-axis `x`, or is empty. `source` says
-    where the rows came from, in JSON values.
+    `x` is float32 [rows, ...], or whole numbers where they are the numbers of symbols. `y` is int64
+    [rows] of class indices for "binary" and "multiclass", [rows, time] where each place of a
+    sequence has its own, and float32 [rows, outputs] for "regression": always two axes, so that it
+    never broadcasts against a network's [rows, outputs] by accident. `classes` names the classes in
+    the order of their indices; `feature_names` names the columns of a two-axis `x`, or is empty.
+    `source` says where the rows came from, in JSON values. `row_names` says what each row is
+    called, such as its file, or is empty.
+
+    `mask` is bool [rows, time], False at places of a sequence that only fill it up, or None where
+    there are none. With `streams` rows lie as in `chainrule.data.chunking`: a batch in order is one
+    row of each stream, and `resets` (bool [rows]) says where a state begins anew. `symbols` counts
+    the different symbols that whole numbers in `x` may stand for, 0 where that is not known.
     """
 
     name: str
-    x: NDArray[np.float32]
+    x: NDArray[Any]
     y: NDArray[Any]
     task: str
     classes: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     source: dict[str, JSON] = field(default_factory=dict)
+    row_names: Sequence[str] = ()
+    mask: NDArray[np.bool_] | None = None
+    streams: int = 0
+    resets: NDArray[np.bool_] | None = None
+    symbols: int = 0
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ShapeError(f"{self.name}: x has {len(self.x)} rows and y has {len(self.y)}")
+        if self.mask is not None and self.mask.shape != self.x.shape[:2]:
+            raise ShapeError(
+                f"{self.name}: x has the shape {self.x.shape} and its mask {self.mask.shape}",
+                do="give a mask [rows, time], True where a place counts",
+            )
+        if self.resets is not None and self.resets.shape != (len(self.x),):
+            raise ShapeError(f"{self.name}: {len(self.x)} rows have {self.resets.shape} resets")
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return len(self.x)
+
+    @property
+    def time(self) -> int:
+        """How many places of each row have a target of their own; 0 where the row has one."""
+        return self.y.shape[1] if self.task != "regression" and self.y.ndim == 2 else 0
 
     @property
     def outputs(self) -> int:
@@ -59,25 +86,29 @@ class Dataset:
 
     def describe(self) -> str:
         """One line: the name, the rows, what goes in and what comes out."""
-        shape = self.x.shape[1:]
-        size = "1 number" if shape == (1,) else f"{' x '.join(str(n) for n in shape)} numbers"
+        shape, noun = self.x.shape[1:], "symbol" if self.x.dtype.kind in "iu" else "number"
+        size = f"1 {noun}" if shape == (1,) else f"{' x '.join(str(n) for n in shape)} {noun}s"
         if self.task == "regression":
             goal = "1 number" if self.outputs == 1 else f"{self.outputs} numbers"
         else:
-            goal = f"{len(self.classes)} classes: {listed(self.classes)}"
+            each = f"each of {self.time} places in " if self.time else ""
+            goal = f"{each}{len(self.classes)} classes: {listed(self.classes)}"
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         return f"{self.name}: {rows}, {size} each -> {goal}"
 
 
-def from_arrays(data: object, task: str | None = None) -> Dataset:
+def from_arrays(data: object, task: str | None = None, symbols: bool = False) -> Dataset:
     """A `Dataset` from an (X, y) pair of arrays or lists; a `Dataset` is returned as it is.
 
     X holds booleans, whole or fractional numbers, [rows, ...] ([rows] is taken as one column), and
-    is cast once to float32 (what is float32 already is not copied). y [rows] holds labels or
-    numbers, and y [rows, outputs] numbers; which task it asks for is the rule in
-    `chainrule.data.labels`, and `task` overrides it. Raises DataError for values that cannot be
-    learned from (not finite, empty, one class, text in X), ShapeError where X and y differ in
-    rows, UsageError for anything that is not a pair.
+    is cast once to float32 (what is float32 already is not copied). X and y may be the paths of
+    .npy files, which are mapped: float32 is read from disk as batches ask for it. y [rows] holds
+    labels or numbers, and y [rows, outputs] numbers; which task it asks for is the rule in
+    `chainrule.data.labels`, and `task` overrides it. With `symbols`, whole numbers in X are the
+    numbers of symbols and stay what they are, and y may be whole numbers from 0, [rows, time]: a
+    class for each place of a sequence. Raises DataError for values that cannot be learned from (not
+    finite, empty, one class, text in X), ShapeError where X and y differ in rows, UsageError for
+    anything that is not a pair.
     """
     if isinstance(data, Dataset):
         return data
@@ -99,7 +130,12 @@ def from_arrays(data: object, task: str | None = None) -> Dataset:
         raise DataError(
             f"X is empty: its shape is {x.shape}", do="give at least one row and column"
         )
-    x = numbers(x[:, None] if x.ndim == 1 else x, "X", names)
+    x = x[:, None] if x.ndim == 1 else x
+    is_symbols = symbols and x.dtype.kind in "iu"
+    x = x if is_symbols else numbers(x, "X", names)
+    is_classes = task != "regression" and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] > 1
+    if is_symbols and is_classes and y.shape == x.shape[:2]:
+        return _of_places(x, y)
     if names and x.shape[1:] != (len(names),):
         names = ()
     target, chosen_task, classes = _target(y, task)
@@ -107,21 +143,43 @@ def from_arrays(data: object, task: str | None = None) -> Dataset:
     return Dataset("arrays", x, target, chosen_task, classes, names, source)
 
 
+def _of_places(x: NDArray[Any], y: NDArray[Any]) -> Dataset:
+    """Sequences with a class for each place."""
+    if y.min() < 0 or y.max() == 0:
+        raise DataError(
+            f"y holds the classes {y.min()} to {y.max()}",
+            do="count classes from 0, and give at least two",
+        )
+    classes = tuple(str(number) for number in range(int(y.max()) + 1))
+    return Dataset("arrays", x, y, "multiclass", classes, source={"kind": "arrays"})
+
+
 def fingerprint(dataset: Dataset) -> str:
     """The sha256 of a dataset's contents, in hexadecimal: its task, classes and every value.
 
-    The name and the source do not count. Bytes are taken in little-endian C order, so that the
-    result is the same on every machine and for every memory layout.
+    The name and the source do not count; a mask and resets do where there are any. Bytes are taken
+    in little-endian C order, so that the result is the same on every machine and for every memory
+    layout.
     """
     digest = hashlib.sha256()
     for text in ("chainrule dataset 1", dataset.task, *dataset.classes):
         encoded = text.encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    for array in (dataset.x, dataset.y):
-        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{plain.dtype.str}{plain.shape}".encode())
-        digest.update(plain.reshape(-1).data)
+    for array in (dataset.x, dataset.y, dataset.mask, dataset.resets):
+        if array is None:
+            continue
+        dtype = array.dtype.newbyteorder("<")
+        digest.update(f"{dtype.str}{array.shape}".encode())
+        for piece in _pieces(array):
+            digest.update(np.ascontiguousarray(piece, dtype).reshape(-1).data)
     return digest.hexdigest()
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows of an array, some at a time: one on disk is then never in memory as a whole."""
+    rows = max(1, _PIECE // max(array.nbytes // max(len(array), 1), 1))
+    for first in range(0, len(array), rows):
+        yield array[first : first + rows]
 
 
 def numbers(values: NDArray[Any], what: str, columns: Sequence[str] = ()) -> NDArray[np.float32]:
@@ -136,10 +194,9 @@ def numbers(values: NDArray[Any], what: str, columns: Sequence[str] = ()) -> NDA
         )
     with np.errstate(over="ignore"):
         cast = values.astype(np.float32, copy=False)
-    finite = np.isfinite(cast)
-    if finite.all():
+    if all(np.isfinite(piece).all() for piece in _pieces(cast)):
         return cast
-    bad = np.argwhere(~finite)
+    bad = np.argwhere(~np.isfinite(cast))
     first = tuple(int(i) for i in bad[0])
     value = values[first]
     is_large = bool(np.isfinite(value))
@@ -201,6 +258,8 @@ def _is_labels(y: NDArray[Any]) -> bool:
 
 def _array(data: object, what: str) -> NDArray[Any]:
     """`data` as an array, refusing what NumPy would turn into something else without a word."""
+    if isinstance(data, os.PathLike) or (isinstance(data, str) and data.endswith(".npy")):
+        return open_rows(data)
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise DataError(
             f"{what} is a masked array with masked entries, whose values would be used as they are",

@@ -30,10 +30,12 @@ class Delimited:
     delimiter: str
     names: tuple[str, ...]
     lines: NDArray[np.int64]  # [rows]: where each row starts; the first line of the file is 1
+    skipped: int  # lines of the file between the header and the rows that are here
 
 
-def check(content: bytes, name: str, delimiter: str | None = None) -> Delimited:
-    """Check the bytes of a CSV file; `delimiter` None finds it in the header.
+def check(content: bytes, name: str, delimiter: str | None = None, skipped: int = 0) -> Delimited:
+    """Check the bytes of a CSV file; `delimiter` None finds it in the header, and `skipped` counts
+    lines of the file that were left out behind it.
 
     Raises DataError for a file that is empty, has a header only, repeats a column name, or has a
     row with too few or too many fields (with its line), FileError for text that is not UTF-8.
@@ -42,7 +44,7 @@ def check(content: bytes, name: str, delimiter: str | None = None) -> Delimited:
     if not content.strip():
         raise DataError(f"{name} is empty", do="give a file with a header line and rows")
     delimiter = delimiter or _delimiter(content)
-    lines, fields, blank = _records(content, delimiter, name)
+    lines, fields, blank = _records(content, delimiter, name, skipped)
     names = _header(content, delimiter, name)
     if len(lines) < 2:
         raise DataError(
@@ -52,7 +54,7 @@ def check(content: bytes, name: str, delimiter: str | None = None) -> Delimited:
         )
     _check_fields(lines, fields, delimiter, name)
     without_blank = _without_blank_lines(content) if blank else content
-    return Delimited(content, without_blank, delimiter, names, lines[1:])
+    return Delimited(content, without_blank, delimiter, names, lines[1:], skipped)
 
 
 def _plain_text(content: bytes, name: str) -> bytes:
@@ -101,7 +103,7 @@ def _header(content: bytes, delimiter: str, name: str) -> tuple[str, ...]:
 
 
 def _records(
-    content: bytes, delimiter: str, name: str
+    content: bytes, delimiter: str, name: str, skipped: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
     """The line at which each record starts, its number of fields, and whether lines are blank."""
     lines: list[int] = []
@@ -130,10 +132,12 @@ def _records(
         except csv.Error as error:
             is_open = "unexpected end" in str(error)
             why = "a quote is not closed" if is_open else str(error)
-            raise malformed(name, start, why) from None
+            raise malformed(name, start + (skipped if lines else 0), why) from None
         finally:
             csv.field_size_limit(limit)
-    return np.array(lines, dtype=np.int64), np.array(fields, dtype=np.int64), blank
+    starts = np.array(lines, dtype=np.int64)
+    starts[1:] += skipped
+    return starts, np.array(fields, dtype=np.int64), blank
 
 
 def _reader(content: bytes, delimiter: str) -> Any:  # the type of csv.reader has no name
@@ -155,7 +159,7 @@ def stray_quote(checked: Delimited) -> int | None:
     """The first line with an odd number of quotes, where a quote is probably not closed."""
     for line, text in enumerate(io.BytesIO(checked.text), 1):
         if text.count(b'"') % 2:
-            return line
+            return line + checked.skipped
     return None
 
 

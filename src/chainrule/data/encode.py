@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.data.bag import BagFeature, fit_bag
 from chainrule.data.columns import Column, misread_number, read_column
-from chainrule.data.dataset import JSON, Dataset
+from chainrule.data.dataset import JSON, Dataset, numbers
 from chainrule.data.features import (
     CategoryFeature,
     Feature,
@@ -21,8 +23,9 @@ from chainrule.data.features import (
 )
 from chainrule.data.fields import Fields
 from chainrule.data.labels import listed
+from chainrule.data.source import Rows as Read
 from chainrule.data.split import split
-from chainrule.data.tables import Table, as_table
+from chainrule.data.tables import Table, as_table, read_table
 from chainrule.data.target import Target, check_column, infer_target
 from chainrule.errors import DataError
 
@@ -38,6 +41,7 @@ class Schema:
     table: Table
     target: Target
     columns: Mapping[str, Column]  # features and target, read once
+    text: tuple[str, ...] = ()  # columns whose words count
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -66,6 +70,14 @@ class TableEncoder:
         """The number of encoded columns."""
         return len(self.feature_names)
 
+    def read(self, data: object, notes: list[str], unreadable: str = "fatal") -> Read:
+        """The inputs for a network from the path of a table, a table, a DataFrame, or an array
+        that is encoded already; errors as in `encode` and `read_table`."""
+        if isinstance(data, np.ndarray):
+            return Read(numbers(data[:, None] if data.ndim == 1 else data, "X"))
+        table = read_table(data) if isinstance(data, str | os.PathLike) else data
+        return Read(self.encode(table, notes))
+
     def encode(self, frame: object, notes: list[str] | None = None) -> NDArray[np.float32]:
         """The inputs for a network: float32 [rows, width]; the target need not be there.
 
@@ -76,7 +88,8 @@ class TableEncoder:
         table = as_table(frame)
         for feature in self.features:
             check_column(table, feature.name, "the network was trained on it")
-        columns = {f.name: read_column(table, f.name, f.kind) for f in self.features}
+        kinds = {f.name: "text" if f.kind == "bag" else f.kind for f in self.features}
+        columns = {name: read_column(table, name, kind) for name, kind in kinds.items()}
         notes = [] if notes is None else notes
         known = {*columns, *self.left_out, self.target.name}
         extra = [name for name in table.columns if name not in known]
@@ -105,6 +118,7 @@ class TableEncoder:
             "text": ("category", "categories"),
             "boolean": ("true/false column", "true/false columns"),
             "time": ("date", "dates"),
+            "bag": ("text", "texts"),
         }
         counts = [(kinds.count(kind), *noun) for kind, noun in nouns.items() if kind in kinds]
         inputs = ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts)
@@ -146,8 +160,11 @@ class TableEncoder:
         )
 
 
-def infer_schema(frame: object, target: str, task: str | None = None) -> Schema:
-    """Read every column of a table and settle its kind and the task.
+def infer_schema(
+    frame: object, target: str, task: str | None = None, text: tuple[str, ...] = ()
+) -> Schema:
+    """Read every column of a table and settle its kind and the task; those of `text` are texts of
+    words.
 
     Raises DataError for a target that cannot be learned, and for a column of numbers in which a few
     values are text (it would be left out as free text without a word otherwise).
@@ -157,9 +174,10 @@ def infer_schema(frame: object, target: str, task: str | None = None) -> Schema:
     columns = {target: goal_column}
     for name in table.columns:
         if name != target:
-            columns[name] = read_column(table, name)
-            _check_numbers(columns[name], table)
-    return Schema(table, goal, columns)
+            columns[name] = read_column(table, name, "text" if name in text else None)
+            if name not in text:
+                _check_numbers(columns[name], table)
+    return Schema(table, goal, columns, text)
 
 
 def fit(schema: Schema, train_rows: Rows) -> TableEncoder:
@@ -169,11 +187,15 @@ def fit(schema: Schema, train_rows: Rows) -> TableEncoder:
     """
     target = schema.target.fit(schema.columns[schema.target.name], train_rows)
     features: list[Feature] = []
+    fitted: Feature | str
     reasons: dict[str, list[str]] = {}
     for name, kind in schema.kinds.items():
         column = schema.columns[name]
         reason = "lists or other values that are no numbers, text or dates"
-        fitted = reason if kind == "other" else fit_feature(column, train_rows, schema.table)
+        if name in schema.text:
+            fitted = fit_bag(column, train_rows)
+        else:
+            fitted = reason if kind == "other" else fit_feature(column, train_rows, schema.table)
         if isinstance(fitted, str):
             reasons.setdefault(fitted, []).append(name)
         else:
@@ -198,15 +220,17 @@ def from_table(
     validation: float = 0.2,
     seed: int = 0,
     task: str | None = None,
+    text: tuple[str, ...] = (),
 ) -> tuple[Dataset, TableEncoder, Rows, Rows]:
     """A table ready for training: (dataset, encoder, training rows, held-out rows).
 
     `frame` is a `Table` (from `read_table`) or a DataFrame; `validation` and `seed` are those of
-    `split`. The encoder is fitted to the training rows alone; the dataset holds all rows, encoded,
-    with a regression target standardised (`encoder.decode` gives it back in its own units). Raises
-    DataError for a table that cannot be learned from, UsageError for a bad argument.
+    `split`; `text` names columns that are read as words. The encoder is fitted to the training rows
+    alone; the dataset holds all rows, encoded, with a regression target standardised
+    (`encoder.decode` gives it back in its own units). Raises DataError for a table that cannot be
+    learned from, UsageError for a bad argument.
     """
-    schema = infer_schema(frame, target, task)
+    schema = infer_schema(frame, target, task, text)
     table, goal = schema.table, schema.columns[target]
     is_number = schema.target.task == "regression"
     labels = goal.values if is_number else schema.target.encode(goal, table)
@@ -266,6 +290,7 @@ def _filled(features: list[Feature]) -> list[str]:
         "boolean": "the share of true stands in, and a second column marks it",
         "text": "missing is a level of its own",
         "time": "the mean date stands in, and a second column marks it",
+        "bag": "it counts as a text without words",
     }
     lines = []
     for feature in features:
@@ -275,6 +300,8 @@ def _filled(features: list[Feature]) -> list[str]:
             lines.append(f"{feature.name}: {count}; {how[feature.kind]}")
         if isinstance(feature, CategoryFeature) and feature.rare:
             lines.append(f"{feature.name}: {feature.rare} rarer values share the slot 'other'")
+        if isinstance(feature, BagFeature):
+            lines.append(f"{feature.name}: {len(feature.words):,} words of the training rows")
     return lines
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.data.bag import BagFeature
 from chainrule.data.columns import Column
 from chainrule.data.dataset import JSON
 from chainrule.data.fields import Fields
@@ -200,11 +201,11 @@ class TimeFeature:
         )
 
 
-Feature = NumberFeature | BooleanFeature | CategoryFeature | TimeFeature
+Feature = NumberFeature | BooleanFeature | CategoryFeature | TimeFeature | BagFeature
 
 FEATURES: dict[str, type[Feature]] = {
     feature.kind: feature
-    for feature in (NumberFeature, BooleanFeature, CategoryFeature, TimeFeature)
+    for feature in (NumberFeature, BooleanFeature, CategoryFeature, TimeFeature, BagFeature)
 }
 _PERIODS = {"season": _YEAR, "weekday": 7.0, "clock": 1.0}  # days
 
@@ -256,7 +257,7 @@ def _fit_category(name: str, present: list[str], gaps: int) -> CategoryFeature |
     if distinct == 1 and not gaps:
         return "one value in all training rows"
     if distinct > max(2, len(present) / 2):
-        return "free text or an identifier: another value in most rows"
+        return "free text or an identifier: another value in most rows (see --text)"
     # A value in a single row tells the network about that row, not about the value.
     common = [v for v, n in sorted(counts.items(), key=lambda c: (-c[1], c[0])) if n > 1]
     levels = sorted(counts) if distinct <= 2 else sorted(common[:_MOST_LEVELS])

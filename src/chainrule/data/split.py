@@ -30,7 +30,8 @@ def split(y: NDArray[np.generic], validation: float, task: str, seed: int) -> tu
     rows = len(y)
     held = _held_out_count(validation, rows)
     shuffled = order(rows, seed, SPLIT_STREAM)
-    if task == "regression" or held == 0:
+    is_sequences = np.ndim(y) == 2 and np.shape(y)[1] > 1  # of classes: rows have no class
+    if task == "regression" or is_sequences or held == 0:
         chosen = shuffled[:held]
     else:
         is_share = isinstance(validation, (float, np.floating))

@@ -83,9 +83,16 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     is not installed.
     """
     name, suffix, content = _standard_input() if str(path) == "-" else _file(Path(path))
-    read = _READERS[suffix]
     source: dict[str, JSON] = {"kind": "table", "path": str(path), "format": suffix[1:]}
-    return replace(read(content, name), source=source)
+    return replace(parse_table(content, name, suffix), source=source)
+
+
+def parse_table(content: bytes, name: str, suffix: str, skipped: int = 0) -> Table:
+    """A table from the bytes of a file, by its suffix (".csv"); errors as in `read_table`.
+
+    `skipped` counts lines of the file that are not in `content`: behind the header of CSV.
+    """
+    return _READERS[suffix](content, name, skipped)
 
 
 def as_table(frame: object, name: str = "table") -> Table:
@@ -177,12 +184,12 @@ def _nearest_file(path: Path) -> str | None:
     return f"did you mean {path.with_name(close)}?" if close else None
 
 
-def _read_csv(content: bytes, name: str) -> Table:
-    return _delimited(delimited.check(content, name), name)
+def _read_csv(content: bytes, name: str, skipped: int) -> Table:
+    return _delimited(delimited.check(content, name, skipped=skipped), name)
 
 
-def _read_tsv(content: bytes, name: str) -> Table:
-    return _delimited(delimited.check(content, name, "\t"), name)
+def _read_tsv(content: bytes, name: str, skipped: int) -> Table:
+    return _delimited(delimited.check(content, name, "\t", skipped), name)
 
 
 def _delimited(checked: delimited.Delimited, name: str) -> Table:
@@ -202,7 +209,7 @@ def _delimited(checked: delimited.Delimited, name: str) -> Table:
     return Table(name, len(frame), columns, False, checked.lines, checked.delimiter == ";")
 
 
-def _read_parquet(content: bytes, name: str) -> Table:
+def _read_parquet(content: bytes, name: str, skipped: int) -> Table:
     pl = _optional("polars")
     try:
         frame = pl.read_parquet(io.BytesIO(content))
@@ -213,28 +220,29 @@ def _read_parquet(content: bytes, name: str) -> Table:
     return as_table(frame, name)
 
 
-def _read_json_lines(content: bytes, name: str) -> Table:
+def _read_json_lines(content: bytes, name: str, skipped: int) -> Table:
     pl = _optional("polars")
     content = content.removeprefix(b"\xef\xbb\xbf")
-    filled = [line for line, text in enumerate(io.BytesIO(content), 1) if text.strip()]
+    first = 1 + skipped
+    filled = [line for line, text in enumerate(io.BytesIO(content), first) if text.strip()]
     if not filled:
         raise DataError(f"{name} is empty", do="give one JSON object a line")
     try:
         frame = pl.read_ndjson(io.BytesIO(content), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
-        raise _bad_json_line(content, name, str(error).partition("\n")[0]) from None
+        raise _bad_json_line(content, name, str(error).partition("\n")[0], first) from None
     lines = np.array(filled, dtype=np.int64)
     return replace(as_table(frame, name), lines=lines if len(lines) == len(frame) else None)
 
 
-def _bad_json_line(content: bytes, name: str, why: str) -> DataError:
+def _bad_json_line(content: bytes, name: str, why: str, first: int) -> DataError:
     """The error for the first line that is not a JSON object."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON; a missing value is null")
 
     do = 'write one JSON object a line, such as {"x": 1.5, "label": "a"}'
-    for line, text in enumerate(io.BytesIO(content), 1):
+    for line, text in enumerate(io.BytesIO(content), first):
         try:
             if text.strip() and not isinstance(json.loads(text, parse_constant=refuse), dict):
                 raise ValueError("it is not an object")
@@ -261,7 +269,7 @@ def _optional(module: str) -> ModuleType:
         ) from None
 
 
-_READERS: dict[str, Callable[[bytes, str], Table]] = {
+_READERS: dict[str, Callable[[bytes, str, int], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".parquet": _read_parquet,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +42,9 @@ def folder() -> Path | None:
     if config.CACHE:
         return Path(config.CACHE)
     try:
-        home = Path.home()
+        return config.user_cache()
     except RuntimeError:
         return None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "chainrule"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base or home / ".cache") / "chainrule"
 
 
 def get(key: str, build: Callable[[], bytes]) -> bytes:

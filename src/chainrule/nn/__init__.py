@@ -32,6 +32,7 @@ from chainrule.nn.activations import (
     tanh,
 )
 from chainrule.nn.attention import MultiHeadAttention
+from chainrule.nn.augmentation import Cutout, Noise, RandomCrop, RandomFlip, RandomShift, mixup
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
 from chainrule.nn.convolution import (
@@ -81,6 +82,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Cutout",
     "Dense",
     "Dropout",
     "Embedding",
@@ -97,6 +99,10 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "MultiHeadAttention",
+    "Noise",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomShift",
     "Residual",
     "Sequential",
     "SinusoidalPositions",
@@ -117,6 +123,7 @@ __all__ = [
     "load",
     "log_softmax",
     "losses",
+    "mixup",
     "mlp",
     "parameters",
     "relu",

@@ -10,6 +10,7 @@ import numpy as np
 from chainrule.errors import UsageError
 from chainrule.nn.activations import ACTIVATIONS, erf
 from chainrule.nn.attention import MultiHeadAttention
+from chainrule.nn.augmentation import AUGMENTATIONS
 from chainrule.nn.compose import Residual, Sequential
 from chainrule.nn.convolution import (
     Conv1d,
@@ -78,6 +79,7 @@ LAYERS: dict[str, type[Layer]] = {
         TransformerDecoderBlock,
         TransformerEncoderBlock,
         Upsample,
+        *AUGMENTATIONS,
     )
 }
 

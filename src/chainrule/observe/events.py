@@ -96,7 +96,14 @@ class NonFinite:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The final network on the held-out rows (on the training rows where none are held out)."""
+    """The final network on the held-out rows (on the training rows where none are held out).
+
+    `examples` are some of the rows in JSON values: "row" (its name), "truth", "predicted", "share"
+    (of probability), "right", and what it looks like: "image" ({"shape": [height, width, channels],
+    "pixels": base64}, with "sound" for a spectrogram) or "text". Of a language model "symbols" and
+    "guesses"; of a forecast, one stretch of time: "horizon", "before", "truth" and "predicted".
+    `filters` are the first layer's weights as pictures: "unit", "shape" and "pixels", 128 for 0.
+    """
 
     rows: str  # "held-out" or "training"
     metrics: Mapping[str, float]
@@ -104,6 +111,8 @@ class Evaluated:
     confusion: tuple[tuple[int, ...], ...] = ()  # [truth][predicted], counts
     truth: tuple[float, ...] = ()  # for regression: at most 2,000 pairs
     predicted: tuple[float, ...] = ()
+    examples: tuple[Mapping[str, Any], ...] = ()
+    filters: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

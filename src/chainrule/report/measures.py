@@ -27,6 +27,9 @@ _MEANINGS = {
         "chance that a row of a class is ranked above one of another; 0.5 is a coin",
     ),
     "log_loss": Meaning("Log-loss", number, "the price of confident mistakes; 0 is perfect"),
+    "perplexity": Meaning(
+        "Perplexity", number, "as unsure as if it chose between so many symbols; 1 is perfect"
+    ),
     "loss": Meaning("Loss", number, "what training minimised; lower is better"),
     "r2": Meaning(
         "R²",

@@ -12,6 +12,8 @@ from chainrule.errors import FileError
 from chainrule.observe.wording import count
 from chainrule.report.curves import curves
 from chainrule.report.ending import banner
+from chainrule.report.examples import examples
+from chainrule.report.filters import filters
 from chainrule.report.layers import gradient_norm, layers
 from chainrule.report.outcome import outcome
 from chainrule.report.page import render_page
@@ -45,6 +47,8 @@ def render_report(record: Record) -> str:
         result=result(record),
         curves=[*curves(record), *gradient_norm(record)],
         outcome=outcome(record),
+        examples=examples(record),
+        filters=filters(record),
         layers=layers(record),
         facts=facts(record),
         net=shorten(record.started.net if record.started else "not recorded", LONGEST_NET),

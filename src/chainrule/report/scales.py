@@ -125,7 +125,10 @@ def log_ticks(low: float, high: float, count: int = 5) -> list[float]:
         factor * 10.0**power for power in range(first - 1, last + 1) for factor in (1.0, 2.0, 5.0)
     ]
     kept = [tick for tick in finer if low <= tick <= high]
-    return kept if len(kept) >= 3 else linear_ticks(low, high, max(3, count - 1))
+    linear = linear_ticks(low, high, max(3, count - 1))
+    if len(linear) < 2:
+        linear = linear_ticks(low, high, 5)  # five steps or fewer leave two ticks at least
+    return kept if len(kept) >= min(3, len(linear) + 1) else linear
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -21,6 +21,7 @@ from chainrule.training.objective import Objective, readable
 Array = np.ndarray
 ROWS_AT_ONCE = 1024
 SHAPES = 16  # programs that a predictor keeps, one for each number of rows
+PLACES_AT_ONCE = 64  # rows of sequences
 SHOWN_PAIRS = 2000
 
 
@@ -96,11 +97,36 @@ def metrics_of(
         found = {"loss": float(objective(outputs, y, row_weights))}
         if not objective.fits(outputs.shape, len(y)):
             return found
+        if objective.time:
+            counted = np.ones(y.shape, np.bool_) if row_weights is None else row_weights > 0
+            counted = counted if counted.ndim == 2 else np.repeat(counted[:, None], y.shape[1], 1)
+            return found | _of_places(objective, outputs, y, counted)
         read = readable(np.asarray(outputs, np.float64), objective.task, objective.name)
         if objective.task == "regression":
             values = read.reshape(y.shape)
             return found | metrics.regression(scale.restore(y), scale.restore(values))
         return found | metrics.classification(y, read, classes)
+
+
+def _of_places(objective: Objective, outputs: Array, y: Array, counted: Array) -> dict[str, float]:
+    """The metrics of sequences with a target at each place, over the places that count. In pieces:
+    a language model has as many outputs as its vocabulary at each of a million places."""
+    right = total = 0
+    surprise = 0.0
+    for first in range(0, len(y), PLACES_AT_ONCE):
+        piece = slice(first, first + PLACES_AT_ONCE)
+        chosen = counted[piece]
+        scores = outputs[piece].reshape((*y[piece].shape, -1))[chosen]
+        read = readable(np.asarray(scores, np.float64), objective.task, objective.name)
+        truth = y[piece][chosen]
+        right += int(np.sum(metrics.predicted_classes(read) == truth))
+        shares = metrics.probabilities(read)[np.arange(len(truth)), truth]
+        surprise -= float(np.sum(np.log(np.maximum(shares, np.finfo(np.float64).tiny))))
+        total += len(truth)
+    return {
+        "accuracy": right / max(total, 1),
+        "perplexity": float(np.exp(surprise / max(total, 1))),
+    }
 
 
 def evaluated(
@@ -114,7 +140,7 @@ def evaluated(
 ) -> Evaluated:
     """The closing evaluation: metrics, and what the report draws."""
     found = metrics_of(objective, outputs, y, len(classes), scale, row_weights)
-    if not objective.fits(outputs.shape, len(y)):
+    if objective.time or not objective.fits(outputs.shape, len(y)):
         return Evaluated(rows, found, classes=tuple(classes))
     read = readable(np.asarray(outputs, np.float64), objective.task, objective.name)
     if objective.task == "regression":

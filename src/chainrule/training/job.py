@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from chainrule.observe.events import Evaluated, RunEnded, RunStarted, Watcher
 from chainrule.optim import Optimizer, to_json
 from chainrule.reference import one_blas_thread
 from chainrule.training.evaluate import evaluated
+from chainrule.training.examples import examples
+from chainrule.training.filters import first_filters
 from chainrule.training.interrupt import stop_on_signals
 from chainrule.training.loop import Best, Loop
 from chainrule.training.objective import Objective
@@ -61,6 +63,7 @@ class Job:
                 "classes": list(dataset.classes),
                 "feature_names": list(dataset.feature_names),
                 "row_shape": list(dataset.x.shape[1:]),
+                "symbols": dataset.x.dtype.kind in "iu",
                 "source": dataset.source,
                 "fingerprint": fingerprint(dataset) if saved else None,
             },
@@ -219,15 +222,19 @@ class Job:
 
     def _evaluated(self, loop: Loop, net: Any) -> Evaluated:
         dataset, rows = self.prepared.dataset, loop.evaluated_rows
-        return evaluated(
+        outputs, scale = loop.outputs(net, rows), self.prepared.scale
+        found = evaluated(
             "held-out" if len(loop.held_out_rows) else "training",
             self.objective,
-            loop.outputs(net, rows),
+            outputs,
             dataset.y[rows],
             dataset.classes,
-            self.prepared.scale,
+            scale,
             None if self.row_weights is None else self.row_weights[rows],
         )
+        encoder = self.prepared.encoder
+        shown = examples(dataset, encoder, scale, self.objective, rows, outputs)
+        return replace(found, examples=shown, filters=first_filters(net, dataset))
 
     def _ended_before(self, directory: RunDirectory, config: dict[str, Any], loop: Loop) -> Run:
         """The run in a directory where nothing is left to do; raises again what it ended in."""

@@ -47,6 +47,7 @@ class Objective:
     outputs: int  # logits or values that the data asks for
     known: bool
     class_weights: tuple[float, ...] | None = None
+    time: int = 0  # places of a sequence with a target each; 0 where a row has one target
 
     def __call__(self, outputs: Any, targets: Any, row_weights: Any = None) -> Any:
         """The mean loss of a batch, a scalar. Raises ShapeError where the network's outputs do not
@@ -92,7 +93,17 @@ class Objective:
         return tuple(outputs) in self._shapes(rows)
 
     def right(self, outputs: Any, targets: Any) -> Any:
-        """Which rows have the right class, from outputs that fit."""
+        """Which rows have the right class, from outputs that fit; of sequences, the share of places
+        that have it."""
+        if self.time:
+            logits = outputs.reshape((*targets.shape, -1))
+            alone = logits.shape[-1] == 1
+            hits = (
+                (logits[..., 0] > self.boundary) == (targets == 1)
+                if alone
+                else np.argmax(logits, axis=-1) == targets
+            )
+            return np.mean(hits.astype(outputs.dtype), axis=1)
         if outputs.ndim == 1 or outputs.shape[1] == 1:
             return (outputs.reshape(-1) > self.boundary) == (targets == 1)
         return np.argmax(outputs, axis=1) == targets
@@ -122,30 +133,32 @@ class Objective:
         """The targets in the form that the loss compares with these outputs."""
         if self.task == "regression":
             return targets.reshape(outputs.shape)
-        if outputs.ndim == 2 and outputs.shape[1] > 1:
+        if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] > 1:
             if self.name not in _SHARES:
                 return targets
-            return (targets[:, None] == np.arange(outputs.shape[1])).astype(outputs.dtype)
+            return (targets[..., None] == np.arange(outputs.shape[-1])).astype(outputs.dtype)
         return targets.astype(outputs.dtype).reshape(outputs.shape)
 
     def _shapes(self, rows: int) -> list[tuple[int, ...]]:
         """The shapes of outputs that fit, the usual one first."""
+        lead = (rows, self.time) if self.time else (rows,)
         if self.task == "binary":
-            single: list[tuple[int, ...]] = [(rows, 1), (rows,)]
+            single: list[tuple[int, ...]] = [(*lead, 1), lead]
             if not self.known:
-                return [*single, (rows, 2)]
-            return [(rows, 2)] if self.name in _SOFTMAX_LOSSES else single
-        wide = (rows, self.outputs)
+                return [*single, (*lead, 2)]
+            return [(*lead, 2)] if self.name in _SOFTMAX_LOSSES else single
+        wide = (*lead, self.outputs)
         return [wide, (rows,)] if self.task == "regression" and self.outputs == 1 else [wide]
 
     def _check(self, outputs: tuple[int, ...], rows: int) -> None:
         if self.fits(outputs, rows):
             return
-        width = self._shapes(rows)[0][1]
+        width = self._shapes(rows)[0][-1]
         noun = "value" if self.task == "regression" else "output"
         need = f"{width} {noun}" + ("s" if width > 1 else "")
         if self.task != "regression":
             need += f", for {max(self.outputs, 2)} classes"
+            need += f" at each of {self.time} places" if self.time else ""
         raise ShapeError(
             f"the network gives outputs of shape {tuple(outputs[1:])} for each row, but "
             f"{self.name} of this data needs {need}",
@@ -178,6 +191,7 @@ def objective(
     outputs: int,
     net: Any,
     class_weights: tuple[float, ...] | None = None,
+    time: int = 0,
 ) -> Objective:
     """The objective for a loss by name or function; None takes the one that fits the task."""
     chosen = DEFAULT_LOSS[task] if loss is None else loss
@@ -198,7 +212,7 @@ def objective(
         )
     if known:
         _check_last_layer(net, name)
-    return Objective(name, found, task, outputs, known is not None, class_weights)
+    return Objective(name, found, task, outputs, known is not None, class_weights, time)
 
 
 def _check_last_layer(net: Any, loss: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from chainrule import data as data_room
-from chainrule.data import BUILTIN, Dataset, Table, TableEncoder
+from chainrule.data import Dataset, Encoder, Parts, Table
 from chainrule.errors import DataError, ShapeError, UsageError, unknown
 from chainrule.training.evaluate import Scale
 
 Array = np.ndarray
-DEFAULT_VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prepared:
     dataset: Dataset
     train_rows: Array
     held_out_rows: Array
-    encoder: TableEncoder | None = None
+    encoder: Encoder | None = None
 
     @property
     def scale(self) -> Scale:
@@ -36,24 +36,36 @@ class Prepared:
 
     def cast(self, dtype: np.dtype) -> Prepared:
         """The same data in the dtype of the network's weights, row by row in memory: batches that
-        are gathered from it then lie the same way, whatever way the data came."""
-        y = self.dataset.y
+        are gathered from it then lie the same way, whatever way the data came. Whole numbers, which
+        are symbols, stay what they are."""
+        x, y = self.dataset.x, self.dataset.y
         dataset = dataclasses.replace(
             self.dataset,
-            x=np.ascontiguousarray(self.dataset.x, dtype),
+            x=np.ascontiguousarray(x, dtype if x.dtype.kind in "fb" else x.dtype),
             y=np.ascontiguousarray(y, dtype if y.dtype.kind == "f" else y.dtype),
         )
         return dataclasses.replace(self, dataset=dataset)
 
 
 def prepare(
-    data: Any, target: str | None, validation: float | None, seed: int, task: str | None
+    data: Any,
+    target: str | None,
+    validation: float | None,
+    seed: int,
+    task: str | None,
+    symbols: bool = False,
 ) -> Prepared:
-    """`data` is the name of a built-in set, a `Dataset`, an (X, y) pair, the path of a table, or a
-    DataFrame; tables need `target`, the column to predict."""
+    """`data` is the name of a set, a `Dataset`, an (X, y) pair, a `Source` or the path of one, the
+    path of a table, or a DataFrame; tables need `target`, the column to predict. `symbols` says
+    that whole numbers in X are those of symbols."""
     if isinstance(data, Prepared):
         return data
-    if isinstance(data, str | Path) and str(data) not in BUILTIN:
+    if isinstance(data, str | os.PathLike) and str(data) not in data_room.known_sets():
+        data = data_room.source_at(data) or data
+    if isinstance(data, data_room.Source):
+        _no_table("these data say themselves what is predicted", target, task)
+        return _of_parts(data.parts(validation, seed))
+    if isinstance(data, str | Path) and str(data) not in data_room.known_sets():
         data = _table(data)
     if isinstance(data, str | Path):
         if target is not None:
@@ -61,16 +73,18 @@ def prepare(
                 f"{data} is a built-in set: it has no target column to choose",
                 do="leave target out",
             )
-        return _split(_as_task(data_room.load(str(data)), task), validation, seed)
+        dataset = _as_task(data_room.load(str(data)), task)
+        encoder = data_room.image_encoder(dataset)
+        return Prepared(dataset, *data_room.divided(dataset, validation, seed), encoder)
     if isinstance(data, Dataset | tuple | list):
         if target is not None:
             raise UsageError(
                 "target names a column of a table, and (X, y) has its targets in y",
                 do="leave target out",
             )
-        dataset = _as_task(data_room.from_arrays(data, task), task)
+        dataset = _as_task(data_room.from_arrays(data, task, symbols), task)
         _check_labels(dataset)
-        return _split(dataset, validation, seed)
+        return Prepared(dataset, *data_room.divided(dataset, validation, seed))
     if target is None:
         columns = list(data.columns) if hasattr(data, "columns") else []
         known = f"; its columns: {', '.join(map(str, columns[:12]))}" if columns else ""
@@ -78,20 +92,26 @@ def prepare(
             "training on a table needs the name of the column to predict",
             do=f"give target=... (on the command line: --target COLUMN){known}",
         )
-    share = DEFAULT_VALIDATION if validation is None else validation
-    return Prepared(*_reordered(data_room.from_table(data, target, share, seed, task)))
+    share = data_room.DEFAULT_VALIDATION if validation is None else validation
+    return _of_parts(Parts(*data_room.from_table(data, target, share, seed, task)))
 
 
-def _reordered(found: tuple[Dataset, TableEncoder, Array, Array]) -> Any:
-    dataset, encoder, train_rows, held_out_rows = found
-    return dataset, train_rows, held_out_rows, encoder
+def _of_parts(parts: Parts) -> Prepared:
+    return Prepared(parts.dataset, parts.train_rows, parts.held_out_rows, parts.encoder)
+
+
+def _no_table(what: str, target: str | None, task: str | None) -> None:
+    """What is no table has its own targets."""
+    for name, value in (("target", target), ("task", task)):
+        if value is not None:
+            raise UsageError(f"{name} goes with tables, and {what}", do=f"leave {name} out")
 
 
 def _table(path: str | Path) -> Table:
     """Reads a table; a word that is neither a file nor a built-in set is named as such."""
     text = str(path)
     if text != "-" and not Path(text).exists() and not Path(text).suffix:
-        raise unknown("data set or file", text, BUILTIN)
+        raise unknown("data set or file", text, data_room.known_sets())
     return data_room.read_table(path)
 
 
@@ -118,7 +138,11 @@ def _check_labels(dataset: Dataset) -> None:
     count = len(dataset.classes)
     if dataset.task == "regression":
         return
-    bad = np.flatnonzero((dataset.y < 0) | (dataset.y >= count))
+    wrong = (dataset.y < 0) | (dataset.y >= count)
+    if dataset.time:
+        _check_places(dataset, wrong)
+        return
+    bad = np.flatnonzero(wrong)
     if len(bad):
         raise DataError(
             f"the label in row {bad[0]} is {dataset.y[bad[0]]}, and there are {count} classes",
@@ -134,12 +158,16 @@ def _check_labels(dataset: Dataset) -> None:
         )
 
 
-def _split(dataset: Dataset, validation: float | None, seed: int) -> Prepared:
-    if validation is None:
-        # Holding out some of all the patterns that exist would pose another problem.
-        validation = 0 if dataset.source.get("complete") else DEFAULT_VALIDATION
-    train_rows, held_out_rows = data_room.split(dataset.y, validation, dataset.task, seed)
-    return Prepared(dataset, train_rows, held_out_rows)
+def _check_places(dataset: Dataset, wrong: Array) -> None:
+    """The same where each place of a sequence has a label; not all classes need be there."""
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        raise DataError(
+            f"the label at place {place} of row {row} is {dataset.y[row, place]}, and there are "
+            f"{len(dataset.classes)} classes",
+            where=f"{dataset.name}, y; rows and places are counted from 0",
+            do=f"labels are class indices, 0 to {len(dataset.classes) - 1}",
+        )
 
 
 def class_weights_for(
@@ -158,8 +186,8 @@ def class_weights_for(
     if isinstance(weights, str):
         if weights != "balanced":
             raise unknown("class_weights", weights, ["balanced"])
-        seen = np.bincount(dataset.y[rows], minlength=count)
-        return tuple(len(rows) / (count * max(int(n), 1)) for n in seen)
+        seen = np.bincount(dataset.y[rows].reshape(-1), minlength=count)
+        return tuple(sum(seen) / (count * max(int(n), 1)) for n in seen)
     if isinstance(weights, Mapping):
         named = {str(k): float(v) for k, v in weights.items()}
         for name in named:
@@ -177,13 +205,16 @@ def class_weights_for(
 
 
 def row_weights_for(weights: Any, dataset: Dataset, train_rows: Array) -> Array | None:
-    """Row weights as an array in the dtype of the inputs."""
+    """Row weights as an array of floats: [rows], or [rows, time] where places that only fill up a
+    sequence with a target at each place weigh nothing."""
+    mask = dataset.mask if dataset.time else None
+    dtype = dataset.x.dtype if dataset.x.dtype.kind == "f" else np.dtype(np.float32)
     if weights is None:
-        return None
+        return None if mask is None else mask.astype(dtype)
     array = np.asarray(weights)
     if array.dtype.kind not in "biuf":
         raise DataError(f"sample_weights hold {array.dtype}, not numbers")
-    array = array.astype(dataset.x.dtype)
+    array = array.astype(dtype)
     if array.shape != (dataset.rows,):
         raise ShapeError(
             f"sample_weights have shape {array.shape}, and there are {dataset.rows} rows",
@@ -197,4 +228,4 @@ def row_weights_for(weights: Any, dataset: Dataset, train_rows: Array) -> Array 
         )
     if not array[train_rows].any():
         raise DataError("every training row has the weight 0", where="sample_weights")
-    return array
+    return array if mask is None else array[:, None] * mask

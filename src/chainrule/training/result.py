@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.config import check_threads
-from chainrule.data import TableEncoder, read_table
+from chainrule.data import Encoder, Rows, encoder_from_json
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
 from chainrule.observe import Record, read_record
@@ -37,7 +37,7 @@ class Run:
     record: Record
     config: Mapping[str, Any]
     run_dir: Path | None
-    encoder: TableEncoder | None
+    encoder: Encoder | None
     _predictors: dict[int | None, Predictor] = field(default_factory=dict, repr=False)
 
     @property
@@ -100,7 +100,7 @@ class Run:
         """The network's outputs for rows, an array [rows, ...] or a table where it was trained on
         one: logits for classes, numbers for regression. `notes` receives what was remarkable about
         a table; `threads` is the most that may be used (None: one for each core)."""
-        x = self._inputs(data, notes)
+        x = self.read(data, notes).x
         expected = tuple(self.config["dataset"]["row_shape"])
         if x.shape[1:] != expected:
             raise ShapeError(
@@ -113,19 +113,26 @@ class Run:
             found = predictor(self.net, x)
         return np.asarray(readable(found, self.task, self.config["loss"]))
 
-    def _inputs(self, data: Any, notes: list[str] | None) -> np.ndarray:
-        if self.encoder is not None and not isinstance(data, np.ndarray):
-            table = read_table(data) if isinstance(data, str | os.PathLike) else data
-            return self.encoder.encode(table, notes)
+    def read(self, data: Any, notes: list[str] | None = None, unreadable: str = "fatal") -> Rows:
+        """Rows for the network from an array, or from what it was trained on the like of: a table,
+        a path, a folder. `notes` and `unreadable` are those of `Encoder.read`."""
+        if isinstance(data, Rows):
+            return data
+        if self.encoder is not None:
+            return self.encoder.read(data, [] if notes is None else notes, unreadable)
         x = np.asarray(data)
-        return numbers(x[:, None] if x.ndim == 1 else x, "X")
+        x = x[:, None] if x.ndim == 1 else x
+        is_symbols = self.config["dataset"].get("symbols") and x.dtype.kind in "iu"
+        return Rows(x if is_symbols else numbers(x, "X"))
 
     def predict(self, data: Any) -> np.ndarray:
         """The predicted class names, or the predicted numbers in the data's own units: [rows], or
         [rows, outputs] where there are several."""
         outputs = self.outputs(data)
         if self.encoder is not None:
-            return next(iter(self.encoder.decode(outputs).values()))
+            columns = self.encoder.decode(outputs)
+            name = self.encoder.target.name
+            return columns[name] if name in columns else np.stack([*columns.values()], axis=1)
         if self.task == "regression":
             return outputs.reshape(len(outputs)) if outputs.size == len(outputs) else outputs
         return np.array(self.classes)[metrics.predicted_classes(outputs)]
@@ -161,5 +168,5 @@ def load_run(path: str | os.PathLike[str], *, layers: tuple[type, ...] = ()) -> 
         read_record(directory.record),
         config,
         directory.path,
-        None if encoder is None else TableEncoder.from_json(encoder),
+        None if encoder is None else encoder_from_json(encoder),
     )

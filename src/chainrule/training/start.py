@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,14 @@ def train(
         threads=threads,
     )
     chosen = adam(1e-3) if optimizer is None else as_optimizer(optimizer)
-    prepared = prepare(data, target, validation, seed, task)
+    prepared = prepare(data, target, validation, seed, task, _takes_symbols(net))
     dataset, held_out = prepared.dataset, len(prepared.held_out_rows)
     _check_judged(settings, chosen, held_out)
     by_class = class_weights_for(class_weights, dataset, prepared.train_rows)
     settings = replace(settings, validation=held_out, class_weights=by_class)
     net = _initialised(net, dataset.x[:1], seed)
     prepared = prepared.cast(_weight_dtype(net))
-    goal = objective(loss, dataset.task, dataset.outputs, net, by_class)
+    goal = objective(loss, dataset.task, dataset.outputs, net, by_class, dataset.time)
     check_full_batch(chosen, settings.batch_size, goal)
     goal.check_targets(prepared.dataset.y)
     by_row = row_weights_for(sample_weights, prepared.dataset, prepared.train_rows)
@@ -136,6 +136,17 @@ def _initialised(net: Any, x: Array, seed: int) -> Any:
     if not any(leaf.trained for leaf in trees.leaves(net)):
         raise UsageError("the network has no weights to train", do="give it a layer such as Dense")
     return net
+
+
+def _takes_symbols(part: Any) -> bool:
+    """Whether a network looks up symbols, so that whole numbers are not to be made fractional."""
+    if isinstance(part, nn.Embedding):
+        return True
+    if isinstance(part, tuple | list):
+        return any(map(_takes_symbols, part))
+    if not isinstance(part, nn.Layer):
+        return False
+    return any(_takes_symbols(getattr(part, field.name)) for field in fields(part))
 
 
 def _weight_dtype(net: Any) -> np.dtype:

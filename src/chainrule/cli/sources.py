@@ -1,0 +1,139 @@
+"""What the words of a command say about where the data are and how to read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.cli.parser import Arguments
+from chainrule.cli.speaking import say
+from chainrule.data import (
+    NAMED,
+    Forecast,
+    ImageFolder,
+    SoundFolder,
+    Source,
+    TextCorpus,
+    TextTable,
+    download,
+    kind_at,
+    known_sets,
+)
+from chainrule.errors import UsageError
+
+
+def data_of(arguments: Arguments) -> Any:
+    """What `prepare` is given: a source where options say how to read it, else the word itself.
+
+    Downloads a public set first where that is asked for. Raises UsageError for options that do not
+    go with the data.
+    """
+    data: str = arguments.data
+    if arguments.download:
+        _download(data)
+    kind = "set" if data in known_sets() else kind_at(data)
+    if kind == "table" and arguments.forecast:
+        kind = "forecast"
+    elif kind == "table" and arguments.text:
+        kind = "text table"
+    for option, kinds in _GOES_WITH.items():
+        if kind not in kinds and getattr(arguments, option):
+            words = f"--{option.replace('_', '-')}"
+            raise UsageError(
+                f"{words} goes with {' or '.join(_WORDS[k] for k in kinds)}, and {data} is "
+                f"{_WORDS[kind]}",
+                do=f"leave {words} out",
+            )
+    make = _MAKE.get(kind)
+    return data if make is None else make(arguments)
+
+
+def _images(arguments: Arguments) -> Source:
+    size = None if arguments.image_size is None else _size(arguments.image_size)
+    return ImageFolder(arguments.data, size, "skip" if arguments.skip_unreadable else "fatal")
+
+
+def _sounds(arguments: Arguments) -> Source:
+    unreadable = "skip" if arguments.skip_unreadable else "fatal"
+    return SoundFolder(arguments.data, seconds=arguments.seconds, unreadable=unreadable)
+
+
+def _text(arguments: Arguments) -> Source:
+    level = "word" if arguments.words else "character"
+    return TextCorpus(arguments.data, level, _or(arguments.context, 64))
+
+
+def _forecast(arguments: Arguments) -> Source:
+    horizon = _or(arguments.horizon, 1)
+    return Forecast(arguments.data, arguments.forecast, horizon, arguments.window)
+
+
+def _text_table(arguments: Arguments) -> Source:
+    if arguments.target is None:
+        raise UsageError(
+            "training on a table needs the name of the column to predict",
+            do="give it with --target COLUMN",
+        )
+    columns = tuple(arguments.text.split(","))
+    form = "sequence" if arguments.context else "bag"
+    length = _or(arguments.context, 200)
+    return TextTable(
+        arguments.data, arguments.target, columns, form, length=length, task=arguments.task
+    )
+
+
+_MAKE: dict[str, Callable[[Arguments], Source]] = {
+    "images": _images,
+    "sounds": _sounds,
+    "text": _text,
+    "text table": _text_table,
+    "forecast": _forecast,
+}
+_WORDS = {
+    "set": "a set with a name",
+    "table": "a table",
+    "text table": "a table with a --text column",
+    "forecast": "a table with a --forecast column",
+    "images": "a folder of pictures",
+    "sounds": "a folder of sounds",
+    "text": "a text",
+}
+_GOES_WITH = {
+    "image_size": ("images",),
+    "skip_unreadable": ("images", "sounds"),
+    "seconds": ("sounds",),
+    "context": ("text", "text table"),
+    "words": ("text",),
+    "text": ("text table",),
+    "forecast": ("forecast",),
+    "horizon": ("forecast",),
+    "window": ("forecast",),
+}
+
+
+def _or(given: Any, default: Any) -> Any:
+    return default if given is None else given
+
+
+def _download(name: str) -> None:
+    if name not in NAMED:
+        raise UsageError(
+            f"{name} is no public set that could be downloaded",
+            where="--download",
+            do=f"leave it out, or name one of: {', '.join(NAMED)}",
+        )
+    download(name, say)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) from 64 or 64x48, width first as people say it."""
+    found = re.fullmatch(r"(\d{1,5})(?:[xX×](\d{1,5}))?", text)
+    width, height = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if min(width, height) < 1:
+        raise UsageError(
+            f"{text!r} is no size of a picture",
+            where="--image-size",
+            do="give one number for a square, such as 64, or width and height, such as 64x48",
+        )
+    return height, width

@@ -1,0 +1,110 @@
+"""Sequences of symbols with a target at each place: losses, metrics, masks, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.data import Dataset, TextCorpus
+from chainrule.errors import DataError, ShapeError
+
+RNG = np.random.default_rng(0)
+# Which symbol follows is a function of the symbol: a table of one step is all there is to learn.
+NEXT = np.array([3, 4, 0, 1, 2])
+WALK = np.zeros(441, np.int64)
+for _i in range(440):
+    WALK[_i + 1] = NEXT[WALK[_i]]
+X, Y = WALK[:-1].reshape(40, 11), WALK[1:].reshape(40, 11)
+
+
+def table(symbols: int = 5) -> nn.Sequential:
+    return nn.Sequential(nn.Embedding(symbols, 8), nn.Dense(symbols))
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_each_place_learns_its_own_target(backend: str) -> None:
+    run = cr.train(
+        table(), (X, Y), epochs=60, optimizer=cr.optim.adam(0.05), seed=1, backend=backend
+    )
+    assert run.metrics["accuracy"] == 1
+    assert set(run.metrics) == {"loss", "accuracy", "perplexity"}
+    assert run.metrics["perplexity"] == pytest.approx(math.exp(run.metrics["loss"]), rel=1e-4)
+    assert run.history["accuracy"][-1] == 1
+    outputs = run.outputs(X[:3])
+    assert outputs.shape == (3, 11, 5)
+    np.testing.assert_array_equal(outputs.argmax(axis=2), Y[:3])
+
+
+def test_the_loss_is_the_mean_over_rows_and_places() -> None:
+    net = nn.init(table(), X[:1], 3)
+    run = cr.train(net, (X, Y), epochs=1, batch_size=None, validation=0, seed=0)
+    logits = np.asarray(net(X), np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    by_hand = -np.log(np.take_along_axis(shares, Y[..., None], axis=2)).mean()
+    assert run.history["loss"][0] == pytest.approx(by_hand, rel=1e-5)
+
+
+def _padded(mask: np.ndarray, fill: int) -> Dataset:
+    classes = tuple("abcde")
+    x, y = np.where(mask, X, 0).astype(np.int32), np.where(mask, Y, fill).astype(np.int32)
+    return Dataset("walk", x, y, "multiclass", classes, mask=mask)
+
+
+def test_places_behind_the_mask_have_no_say() -> None:
+    mask = np.arange(11) < RNG.integers(2, 12, 40)[:, None]
+    mask[0] = True
+    runs = [
+        cr.train(table(), _padded(mask, fill), epochs=3, validation=0.25, seed=2) for fill in (0, 4)
+    ]
+    np.testing.assert_array_equal(runs[0].net.layers[1].weight, runs[1].net.layers[1].weight)
+    assert runs[0].metrics == runs[1].metrics
+
+
+def test_symbols_of_one_row_may_have_one_target() -> None:
+    y = np.where(X[:, 0] > 2, "late", "early")
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Dense(1))
+    run = cr.train(net, (X, y), epochs=40, optimizer=cr.optim.adam(0.05), seed=0)
+    assert run.metrics["accuracy"] == 1
+    assert run.predict(X[:4]).tolist() == y[:4].tolist()
+
+
+def test_whole_numbers_stay_numbers_where_no_symbols_are_looked_up() -> None:
+    run = cr.train(nn.Dense(1), (X, X[:, :1] * 2.5), epochs=1)
+    assert run.task == "regression"
+
+
+def test_a_network_of_another_width_is_told_so() -> None:
+    with pytest.raises(ShapeError, match="5 outputs, for 5 classes at each of 11 places"):
+        cr.train(nn.Sequential(nn.Embedding(5, 8), nn.Dense(4)), (X, Y), epochs=1)
+
+
+def test_labels_that_no_class_has_are_placed() -> None:
+    bad = Y.copy()
+    bad[7, 3] = 9
+    with pytest.raises(DataError, match="place 3 of row 7 is 9"):
+        cr.train(table(), Dataset("walk", X, bad, "multiclass", tuple("abcde")), epochs=1)
+    with pytest.raises(DataError, match="count classes from 0"):
+        cr.train(table(), (X, Y - 1), epochs=1)
+
+
+def test_masks_and_resets_must_fit_the_rows() -> None:
+    with pytest.raises(ShapeError, match="mask"):
+        Dataset("a", X, Y, "multiclass", tuple("abcde"), mask=np.ones((40, 10), bool))
+    with pytest.raises(ShapeError, match="resets"):
+        Dataset("a", X, Y, "multiclass", tuple("abcde"), resets=np.ones(39, bool))
+
+
+def test_a_text_is_resumed_where_it_stopped(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("abcab " * 200)
+    source = TextCorpus(book, context=8)
+    whole = cr.train(table(4), source, epochs=4, run_dir=tmp_path / "a")
+    cr.train(table(4), source, epochs=2, run_dir=tmp_path / "b")
+    again = cr.train(table(4), source, epochs=4, run_dir=tmp_path / "b", resume=True)
+    np.testing.assert_array_equal(whole.net.layers[1].weight, again.net.layers[1].weight)
+    assert cr.load_run(tmp_path / "b").encoder == whole.encoder
