@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,31 +25,6 @@ AT_ONCE = 2**16  # steps in a call; many more would need much memory for what th
 LOOK = 1e6  # nanoseconds within which a call looks at the clock again
 
 
-class Columns(Sequence[Array]):
-    """Scalars of many steps, each in an 8-byte word: `columns[i]` is scalar i in every step."""
-
-    def __init__(self, words: Array, nodes: Sequence[Node], places: Sequence[int]) -> None:
-        """`words` [steps, words] holds scalar i, of the type of node i, in column `places[i]`."""
-        self._words, self._places = words, places
-        self._dtypes = [node.type.dtype for node in nodes]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, number: Any) -> Any:
-        return _read(self._words[:, self._places[number]], self._dtypes[number])
-
-    def of_last(self) -> list[Any]:
-        """All scalars of the last step."""
-        read = {dtype: _read(self._words[-1], dtype).tolist() for dtype in set(self._dtypes)}
-        return [read[d][p] for d, p in zip(self._dtypes, self._places, strict=True)]
-
-
-def _read(words: Array, dtype: np.dtype) -> Array:
-    """The numbers that 8-byte words begin with."""
-    return np.ascontiguousarray(words).view(dtype)[:: 8 // dtype.itemsize]
-
-
 @dataclass(frozen=True)
 class Told:
     """What steps told. `values[i][s]` is scalar i of the step's graph in step s: of the `steps`
@@ -58,8 +32,8 @@ class Told:
     measured graph in the m-th step of those taken that were measured."""
 
     steps: int
-    values: Columns
-    measures: Columns
+    values: list[Array]
+    measures: list[Array]
     finite: bool  # False when the step after those was not, and was not taken
 
 
@@ -128,11 +102,13 @@ class _Measured:
         """`common` are the addresses of the scalars that unmeasured steps have too, by name."""
         self.every = every
         names = graph.output_names[len(memory.buffers.sets[0]) :]
-        order = [*common, *(name for name in names if name not in common)]
-        self._columns = [order.index(name) for name in names]
-        self.memory = np.zeros(len(order) - len(common), np.uint64)
-        places = [*common.values(), *_places(self.memory)]
-        self.step = _Step(graph, [], memory, [places[column] for column in self._columns])
+        self.own = [number for number, name in enumerate(names) if name not in common]
+        self.shared = {
+            n: list(common).index(name) for n, name in enumerate(names) if name in common
+        }
+        self.memory = np.zeros(len(self.own), np.uint64)
+        own = iter(_places(self.memory))
+        self.step = _Step(graph, [], memory, [common.get(n) or next(own) for n in names])
         self._entry = self.step.program.code.function("program", *ENTRY)
         self.address = ctypes.cast(self._entry, ctypes.c_void_p).value or 0
 
@@ -140,10 +116,17 @@ class _Measured:
         """Which of the steps are measured, counted from the first."""
         return range(-first_step % self.every, steps, self.every)
 
-    def told(self, told: Array, noted: Array, due: range) -> Columns:
-        """What the measured steps told: what all steps do, and what was noted of them alone."""
-        words = np.concatenate([told[due.start : due.stop : due.step], noted[: len(due)]], axis=1)
-        return Columns(words, self.step.scalars, self._columns)
+    def columns(self, told: Array, measured: Array, due: range) -> list[Array]:
+        """Each scalar in the steps that were measured; `told` has what all steps told."""
+        here = measured[: len(due)]
+        found = []
+        for number, node in enumerate(self.step.scalars):
+            if number in self.shared:
+                column = told[due.start : due.stop : due.step, self.shared[number]]
+            else:
+                column = here[:, self.own.index(number)]
+            found.append(_values(column, node))
+        return found
 
 
 class StepLoop:
@@ -184,15 +167,6 @@ class StepLoop:
         self._plain = _Step(_distinct(graph), [text], self._memory, _places(self._scalars))
         self._entry = self._plain.program.code.function("steps", *ENTRY)
         self._measured: _Measured | None = None
-        self._job = self._lasting()
-
-    def _lasting(self) -> Array:
-        """A job with the words that are the same for every call."""
-        job = np.zeros(Word.SOURCES + len(self._sources), np.uint64)
-        job[Word.COUNTER], job[Word.LATE] = _address(self._memory.step), _address(self._late)
-        job[Word.SCALARS], job[Word.EVERY] = _address(self._scalars), 1
-        job[Word.SOURCES :] = [_address(source) for source in self._sources]
-        return job
 
     @property
     def text(self) -> str:
@@ -220,29 +194,38 @@ class StepLoop:
         told = np.zeros((steps, len(self._scalars)), np.uint64)
         self._memory.step[...] = first_step
         self._late[...] = 0
-        job = self._job.copy()
-        job[Word.TABLE] = _address(self._plain.tables[buffers.now])
-        job[Word.TABLE_AFTER] = _address(self._plain.tables[1 - buffers.now])
-        job[Word.ROWS], job[Word.TOLD] = _address(rows), _address(told)
-        job[Word.FIRST], job[Word.STEPS] = first_step, steps
+        job = np.zeros(Word.SOURCES + len(self._sources), np.uint64)
+        for word, array in (
+            (Word.TABLE, self._plain.tables[buffers.now]),
+            (Word.TABLE_AFTER, self._plain.tables[1 - buffers.now]),
+            (Word.ROWS, rows),
+            (Word.COUNTER, self._memory.step),
+            (Word.SCALARS, self._scalars),
+            (Word.TOLD, told),
+            (Word.LATE, self._late),
+            *((Word.SOURCES + i, source) for i, source in enumerate(self._sources)),
+        ):
+            job[word] = array.ctypes.data
+        job[Word.FIRST], job[Word.STEPS], job[Word.EVERY] = first_step, steps, 1
         job[Word.DEADLINE] = int(min(began + seconds * 1e9, 2.0**62))
         job[Word.SELDOM] = self._seldom(seconds)
         noted = self._measuring(job, first_step, steps)
         useful = self._plain.program.useful_threads
         team = self._team or threads.team_size(useful, self._most_threads)
-        threads.run(self._entry, _address(job), team)
+        threads.run(self._entry, job.ctypes.data, team)
         self._plain.check()
         done = int(job[Word.DONE])
         buffers.now = (buffers.now + done) % 2
         self._usual = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - began) / max(done, 1)
         finite = done == steps or bool(self._late)
         complete = told[: done if finite else done + 1]
-        values = Columns(complete, self._plain.scalars, range(len(self._names)))
-        if self._measured is None:
-            return Told(done, values, Columns(noted, [], []), finite)
-        self._measured.step.check()
-        due = self._measured.due(first_step, done)
-        return Told(done, values, self._measured.told(told, noted, due), finite)
+        values = [_values(complete[:, i], node) for i, node in enumerate(self._plain.scalars)]
+        measures = []
+        if self._measured is not None:
+            self._measured.step.check()
+            due = self._measured.due(first_step, done)
+            measures = self._measured.columns(told, noted, due)
+        return Told(done, values, measures, finite)
 
     def _measuring(self, job: Array, first_step: int, steps: int) -> Array:
         """Fills in what a job says of measured steps; returns where they are noted."""
@@ -250,12 +233,15 @@ class StepLoop:
         if measured is None:
             return np.zeros((0, 0), np.uint64)
         now = self._memory.buffers.now
-        noted = np.zeros((len(measured.due(first_step, steps)), len(measured.memory)), np.uint64)
+        noted = np.zeros((len(measured.due(first_step, steps)), len(measured.own)), np.uint64)
         job[Word.MEASURED], job[Word.EVERY] = measured.address, measured.every
-        job[Word.MEASURED_TABLE] = _address(measured.step.tables[now])
-        job[Word.MEASURED_TABLE_AFTER] = _address(measured.step.tables[1 - now])
-        job[Word.MEASURES], job[Word.MEASURES_TOLD] = _address(measured.memory), _address(noted)
-        job[Word.MEASURED_BYTES] = measured.memory.nbytes
+        job[Word.MEASURED_TABLE] = measured.step.tables[now].ctypes.data
+        job[Word.MEASURED_TABLE_AFTER] = measured.step.tables[1 - now].ctypes.data
+        job[Word.MEASURES], job[Word.MEASURED_BYTES] = (
+            measured.memory.ctypes.data,
+            8 * len(measured.own),
+        )
+        job[Word.MEASURES_TOLD] = noted.ctypes.data
         return noted
 
     def _seldom(self, seconds: float) -> int:
@@ -265,16 +251,16 @@ class StepLoop:
         return (1 << max(steps.bit_length() - 1, 0)) - 1
 
 
-def _address(array: Array) -> int:
-    """Where an array lies: `array.ctypes.data`, without the objects that asking so makes."""
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
 def _places(memory: Array) -> list[int]:
     """The address of each of an array's 8-byte words."""
-    first = _address(memory)
+    first = memory.ctypes.data
     return list(range(first, first + memory.nbytes, 8))
+
+
+def _values(words: Array, node: Node) -> Array:
+    """The scalars that begin 8-byte words."""
+    dtype = node.type.dtype
+    return np.ascontiguousarray(words).view(dtype)[:: 8 // dtype.itemsize]
 
 
 def _distinct(graph: Graph) -> Graph:

@@ -91,11 +91,11 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class ReadyStep:
-    """A compiled step. `told` says which of the scalars that it returns is what."""
+class _Ready:
+    """A compiled step. `told` has the structure of what it returns besides the carry."""
 
     program: Program
-    told: dict[str, Any]
+    told: Any
 
     @property
     def graph(self) -> Graph:
@@ -118,7 +118,7 @@ class StepBuilder:
         self.optimizer = optimizer
         self.backend = backend
         self.threads = threads
-        self._ready: dict[Any, ReadyStep] = {}
+        self._ready: dict[Any, _Ready] = {}
 
     def __call__(
         self, carry: Carry, batch: Sequence[Array], key: Array, step: int, measured: bool
@@ -127,18 +127,17 @@ class StepBuilder:
         ready = self.prepare(carry, batch, measured)
         outputs = ready.program([*carry, *batch, key, np.asarray(step, np.uint32)])
         count = len(carry)
-        return outputs[:count], result_of(filled(ready.told, outputs[count:]))
+        return outputs[:count], result_of(trees.replace_leaves(ready.told, outputs[count:]))
 
-    def prepare(self, carry: Carry, batch: Sequence[Array], measured: bool) -> ReadyStep:
+    def prepare(self, carry: Carry, batch: Sequence[Array], measured: bool) -> _Ready:
         """The program for batches of this shape, traced and compiled the first time. Shape
         mistakes of the network are found here, before any data flows."""
         shape = (tuple((b.shape, b.dtype) for b in batch), measured)
         if shape not in self._ready:
             captured = self.capture(carry, batch, partial(self._step, measured=measured))
             _check_carry(self.layout.names(), carry, captured)
-            places = range(len(captured.graph.outputs) - len(carry))
-            told = trees.replace_leaves(captured.result[1], list(places))
-            self._ready[shape] = ReadyStep(self.program(captured.graph), told)
+            told = trees.map_leaves(lambda _: _PLACE, captured.result[1])
+            self._ready[shape] = _Ready(self.program(captured.graph), told)
         return self._ready[shape]
 
     def quantities(
@@ -220,6 +219,9 @@ class StepBuilder:
         }
 
 
+_PLACE = np.zeros(())
+
+
 def nodes_of(arrays: Mapping[str, Any]) -> list[Node]:
     """The nodes of traced arrays."""
     return [array.node for array in arrays.values()]
@@ -295,14 +297,6 @@ def weight_measures(
         }
         squares.append(np.sum(deltas[name] * deltas[name]))
     return table, np.sqrt(sum(squares[1:], squares[0]))
-
-
-def filled(told: Mapping[str, Any], scalars: Sequence[Any]) -> dict[str, Any]:
-    """The scalars where `told` has their numbers."""
-    return {
-        name: filled(part, scalars) if isinstance(part, dict) else scalars[part]
-        for name, part in told.items()
-    }
 
 
 def result_of(told: Mapping[str, Any]) -> StepResult:

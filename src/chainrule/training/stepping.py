@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.backends import backend_for
+from chainrule.tracing import trees
 from chainrule.training.full_batch import FullBatchStep
-from chainrule.training.step import Carry, ReadyStep, StepBuilder, StepResult, filled, result_of
+from chainrule.training.step import Carry, StepBuilder, StepResult, result_of
 
 if TYPE_CHECKING:
     from chainrule.runtime.steps import StepLoop
@@ -71,15 +72,6 @@ class Stepping:
         return Taken(after, [result.loss], [result.score], told, ended=result.ended)
 
 
-@dataclass(frozen=True)
-class _Sized:
-    """The loop for batches of one size, and which of its scalars are the loss and the score."""
-
-    loop: StepLoop
-    loss: int
-    score: int
-
-
 class _Native:
     """The loops of a run in native code, one for each size of batch."""
 
@@ -87,51 +79,55 @@ class _Native:
         self, builder: StepBuilder, sources: Sequence[Array], key: Array, every: int
     ) -> None:
         self._builder, self._sources, self._key, self._every = builder, sources, key, every
-        self._loops: dict[int, _Sized] = {}
+        self._loops: dict[int, StepLoop] = {}
         self._buffers: Any = None
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """As `Stepping.take`."""
-        every, size = self._every, rows.shape[1]
+        batch = [s[rows[0]] for s in self._sources]
+        loop = self._loop(carry, rows, batch)
+        every = self._every
         due = every > 0 and -first_step % every < len(rows)
         rows = rows[: -first_step % every + 1] if due else rows
-        sized = self._loops.get(size)
-        if sized is None:
-            sized = self._loops[size] = self._made(carry, rows)
-        if due and every > 1 and not sized.loop.measures:
-            sized.loop.measure(self._prepared(carry, rows, True).graph, every)
+        if due and every > 1 and not loop.measures:
+            loop.measure(self._builder.prepare(carry, batch, True).graph, every)
         self._buffers.put(carry)
-        told = sized.loop.run(rows, first_step, MOMENT)
+        told = loop.run(rows, first_step, MOMENT)
+        names = self._names(carry, batch, every == 1)
         losses, scores = (
-            told.values[column].astype(np.float64)[: told.steps].tolist()
-            for column in (sized.loss, sized.score)
+            told.values[names.index(name)].astype(np.float64)[: told.steps].tolist()
+            for name in ("loss", "score")
         )
         measured = {}
         if due and told.steps == len(rows):
-            scalars = (told.values if every == 1 else told.measures).of_last()
-            result = result_of(filled(self._prepared(carry, rows, True).told, scalars))
+            columns = told.values if every == 1 else told.measures
+            structure = self._builder.prepare(carry, batch, True).told
+            result = result_of(trees.replace_leaves(structure, [c[-1] for c in columns]))
             measured = {first_step + told.steps - 1: result}
         return Taken(self._buffers.get(), losses, scores, measured, told.finite)
 
-    def _made(self, carry: Carry, rows: Array) -> _Sized:
+    def _loop(self, carry: Carry, rows: Array, batch: Sequence[Array]) -> StepLoop:
+        """The loop for batches of this size, made the first time."""
         from chainrule.runtime.steps import CarryBuffers, StepLoop  # brings LLVM
 
-        if self._buffers is None:
-            self._buffers = CarryBuffers(carry)
-        # Where every step is measured, the loop's own step is the one that measures.
-        ready = self._prepared(carry, rows, self._every == 1)
         size = rows.shape[1]
-        whole = size == len(self._sources[0]) and bool((rows[0] == np.arange(size)).all())
-        loop = StepLoop(
-            ready.graph,
-            self._buffers,
-            self._sources,
-            ready.told["finite"],
-            self._key,
-            whole=whole,
-            most_threads=self._builder.threads,
-        )
-        return _Sized(loop, ready.told["loss"], ready.told["score"])
+        if size not in self._loops:
+            if self._buffers is None:
+                self._buffers = CarryBuffers(carry)
+            whole = size == len(self._sources[0]) and bool((rows[0] == np.arange(size)).all())
+            # Where every step is measured, the loop's own step is the one that measures.
+            self._loops[size] = StepLoop(
+                self._builder.prepare(carry, batch, self._every == 1).graph,
+                self._buffers,
+                self._sources,
+                self._names(carry, batch, self._every == 1).index("finite"),
+                self._key,
+                whole=whole,
+                most_threads=self._builder.threads,
+            )
+        return self._loops[size]
 
-    def _prepared(self, carry: Carry, rows: Array, measured: bool) -> ReadyStep:
-        return self._builder.prepare(carry, [s[rows[0]] for s in self._sources], measured)
+    def _names(self, carry: Carry, batch: Sequence[Array], measured: bool) -> list[str]:
+        """What a step tells, in order."""
+        graph = self._builder.prepare(carry, batch, measured).graph
+        return [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]
