@@ -161,4 +161,4 @@ def _builder(made_for: Processor, level: int) -> Any:
     options = llvm.create_pipeline_tuning_options(speed_level=level)
     options.loop_vectorization = False  # vectors are written out already
     options.slp_vectorization = False
-    return llvm.create_pass_builder(_machine(made_for), options)
+    return llvm.create_pass_builder(machine(), options)
