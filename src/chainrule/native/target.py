@@ -163,4 +163,4 @@ def _builder(made_for: Processor, level: int) -> Any:
     options.loop_vectorization = False  # vectors are written out already
     options.slp_vectorization = False
     options.loop_unrolling = False  # so are the loops that are worth it
-    return llvm.create_pass_builder(_machine(made_for), options)
+    return llvm.create_pass_builder(machine(), options)
