@@ -18,6 +18,7 @@ from chainrule.native.module import Module, contract_plan, lanes_of
 from chainrule.native.nests import LoopNest, nest_of
 from chainrule.native.regions import buffers, fuse, rows_read_in_place
 from chainrule.native.schedule import Scheduled, schedule, useful_threads
+from chainrule.native.splitting import split_sums
 from chainrule.native.threads import ENTRY
 
 
@@ -54,7 +55,7 @@ class NativeProgram:
                 where=str(loop.origin) or None,
                 do='use backend="reference" for this function',
             )
-        self.graph = graph
+        self.graph = graph = split_sums(graph)
         self.memory = buffers(graph, rows_read_in_place(graph, trusted))
         self._unsure = unsure(graph, trusted)
         self.regions = fuse(graph, self.memory)
