@@ -86,7 +86,7 @@ def _curve() -> Case:
 CASES = (*_mlp_cases(), _curve())
 TINY = Case("tiny", MLP((3, 4, 2)), 4)  # for the harness's own test
 
-WIDTHS = (16, 64, 256, 1024, 2048, 4990)  # the last has 50 million weights
+WIDTHS = (16, 64, 256, 1024, 2048, 5000)  # the last has 50 million weights
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
 DEPTHS = (3, 10, 30, 100)
 
@@ -95,7 +95,7 @@ def _growth() -> dict[str, dict[int, Case]]:
     """Cases by what grows, and by how large it is."""
 
     def case(what: str, size: int, widths: tuple[int, ...], batch: int) -> Case:
-        # Batches of one row and inputs of 4,990 numbers would diverge at a larger rate.
+        # Batches of one row and inputs of 5,000 numbers would diverge at a larger rate.
         return Case(f"growth {what} {size}", MLP(widths), batch, rate=1e-5)
 
     return {

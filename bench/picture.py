@@ -83,7 +83,7 @@ def _dots(rows: Sequence[dict]) -> tuple[Svg, float]:
     x = scale_for(values, LEFT, WIDTH - RIGHT, log=True, pad=0.03)
     parts = [label_at(12, 22, "Time of a training step, over chainrule's", "heading")]
     place = LEFT
-    for name in [n for n in PEERS if any(n in row for row in ratios)]:
+    for name in [OURS, *(n for n in PEERS if any(n in row for row in ratios))]:
         parts += [_dot(place, 44, name), label_at(place + 9, 48, TITLES[name], "note")]
         place += 34 + 6.4 * len(TITLES[name])
     for tick in log_ticks(x.low, x.high, 8):

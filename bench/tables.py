@@ -107,16 +107,15 @@ def _first(row: dict) -> str:
             low, high = duration(min(row[name])), duration(max(row[name]))
             lines.append([title, f"{time} ({low} to {high})", _asked(found, what)])
     for name, title in (
-        ("memory_empty", "its peak memory, empty cache"),
-        ("memory_warm", "its peak memory, warm cache"),
-        ("memory_torch", "PyTorch's"),
+        ("memory_empty", "peak memory of digits, empty cache"),
+        ("memory_warm", "peak memory of digits, warm cache"),
+        ("memory_torch", "peak memory of PyTorch, the same"),
     ):
         if name in row:
-            asked = _asked(found, "memory") if name == "memory_empty" else MISSING
-            lines.append([title, f"{statistics.median(row[name]) / 2**20:.0f} MiB", asked])
+            lines.append([title, f"{statistics.median(row[name]) / 2**20:.0f} MiB", MISSING])
     if "memory_torch" in row:
         ratio = next(c.value for c in found if c.what == "memory")
-        lines[-1][-1] = f"{ratio:.2f} times ours"
+        lines.append(["PyTorch's over ours, empty cache", f"{ratio:.2f}", _asked(found, "memory")])
     return table(["first use", "", "asked"], lines)
 
 

@@ -31,19 +31,19 @@ class Peer:
     def __init__(self, case: Case) -> None:
         torch.set_num_threads(2)
         self._net = NETWORKS[type(case.network)](case.network, case.weights())
-        made = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[case.optimizer]
-        self._optimizer = made(self._net.parameters(), lr=case.learning_rate, fused=True)
         self._loss = torch.nn.MSELoss() if case.loss == "mse" else torch.nn.CrossEntropyLoss()
         self._x, self._y = (torch.from_numpy(a) for a in case.data())
         self._full = case.full
-        self._step = self._made()
+        self._step = self._made(case)
 
-    def _made(self) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _made(self, case: Case) -> Callable[[torch.Tensor], torch.Tensor]:
         """The step, from the numbers of the batch's rows."""
-        net, loss, optimizer, data = self._net, self._loss, self._optimizer, (self._x, self._y)
+        net, loss, data = self._net, self._loss, (self._x, self._y)
+        made = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[case.optimizer]
+        optimizer = made(net.parameters(), lr=case.learning_rate, fused=True)
 
         def step(rows: torch.Tensor) -> torch.Tensor:
-            x, y = data if self._full else (a.index_select(0, rows) for a in data)
+            x, y = data if case.full else (a.index_select(0, rows) for a in data)
             optimizer.zero_grad(set_to_none=True)
             value = loss(net(x), y)
             value.backward()
