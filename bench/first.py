@@ -9,27 +9,28 @@ from bench.processes import program
 from bench.targets import Check, check
 
 COMPILED = "784-512-256-10, batch 128, sgd"
+COUNTED = ("empty", "warm", "compile", "cpu_empty", "cpu_warm", "memory_empty", "memory_warm")
 
 
 def measure(peers: tuple[str, ...], rounds: int) -> dict:
     """Seconds and bytes, by round. A new folder is an empty cache; the second run finds it warm."""
-    row: dict[str, list[float]] = {
-        name: [] for name in ("empty", "warm", "compile", "memory_empty", "memory_warm")
-    }
+    row: dict[str, list[float]] = {name: [] for name in COUNTED}
     program("digits")  # once: byte code, and the files in the system's memory
     if peers:
-        row |= {"torch": [], "memory_torch": []}
+        row |= {"torch": [], "cpu_torch": [], "memory_torch": []}
         program("digits_torch")
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             for cache in ("empty", "warm"):
                 seconds, told = program("digits", CHAINRULE_CACHE=folder)
                 row[cache].append(seconds)
+                row[f"cpu_{cache}"].append(told["cpu"])
                 row[f"memory_{cache}"].append(told["peak"])
         row["compile"].append(program("compiling", COMPILED, CHAINRULE_CACHE="off")[1]["seconds"])
         if peers:
             seconds, told = program("digits_torch")
             row["torch"].append(seconds)
+            row["cpu_torch"].append(told["cpu"])
             row["memory_torch"].append(told["peak"])
     return row
 

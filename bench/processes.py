@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -93,21 +94,33 @@ def workers(names: tuple[str, ...]) -> Iterator[dict[str, Worker]]:
 
 def program(name: str, *arguments: str, **more: str) -> tuple[float, dict]:
     """Runs bench/programs/`name`.py in a new process. Returns the seconds from its start to its
-    end, Python's own included, and the JSON that it printed last."""
+    end, Python's own included, and the JSON that it printed last, with its "cpu" seconds."""
     command = [sys.executable, str(ROOT / "bench" / "programs" / f"{name}.py"), *arguments]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _cpu_of_children()
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, env=environment(**more), cwd=ROOT, check=True
     )
     seconds = time.perf_counter() - began
-    return seconds, json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(done.stdout.splitlines()[-1])
+    return seconds, told | {"cpu": _cpu_of_children() - before}
+
+
+def _cpu_of_children() -> float:
+    """Processor time of the processes that have ended: what waiting for a core does not change."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager
 def neighbour() -> Iterator[None]:
     """Another program that takes as much of a core as it can get, on the cores measured on."""
     told = environment()["BENCH_CORES"]
-    busy = f"import os; os.sched_setaffinity(0, {{{told}}})\nwhile True: pass"
+    # It ends with this process, however that ends.
+    busy = f"""import os
+os.sched_setaffinity(0, {{{told}}})
+while os.getppid() == {os.getpid()}:
+    for _ in range(10**6): pass
+"""
     process = subprocess.Popen([sys.executable, "-c", busy])
     try:
         time.sleep(PAUSE)

@@ -76,7 +76,7 @@ def _fit(row: dict) -> str:
         [TITLES[n], duration(statistics.median(times)), f"{100 * row['accuracy'][n]:.1f} %"]
         for n, times in row["seconds"].items()
     ]
-    text = table(["digits, 20 epochs, second call", "time", "held-out accuracy"], lines)
+    text = table(["digits, 20 epochs, not the first call", "time", "held-out accuracy"], lines)
     if "ratio" in row:
         asked = _asked(fit.checks(row), "fit")
         text += f"\nRatio: {spread(row['ratio'])}; asked: {asked}.\n"
@@ -105,18 +105,23 @@ def _first(row: dict) -> str:
         if name in row:
             time = duration(statistics.median(row[name]))
             low, high = duration(min(row[name])), duration(max(row[name]))
-            lines.append([title, f"{time} ({low} to {high})", _asked(found, what)])
+            used = row.get(f"cpu_{name}")
+            cpu = duration(statistics.median(used)) if used else MISSING
+            lines.append([title, f"{time} ({low} to {high})", cpu, _asked(found, what)])
     for name, title in (
         ("memory_empty", "peak memory of digits, empty cache"),
         ("memory_warm", "peak memory of digits, warm cache"),
         ("memory_torch", "peak memory of PyTorch, the same"),
     ):
         if name in row:
-            lines.append([title, f"{statistics.median(row[name]) / 2**20:.0f} MiB", MISSING])
+            lines.append(
+                [title, f"{statistics.median(row[name]) / 2**20:.0f} MiB", MISSING, MISSING]
+            )
     if "memory_torch" in row:
         ratio = next(c.value for c in found if c.what == "memory")
-        lines.append(["PyTorch's over ours, empty cache", f"{ratio:.2f}", _asked(found, "memory")])
-    return table(["first use", "", "asked"], lines)
+        asked = _asked(found, "memory")
+        lines.append(["PyTorch's over ours, empty cache", f"{ratio:.2f}", MISSING, asked])
+    return table(["first use", "", "processor time", "asked"], lines)
 
 
 def _growth(row: dict) -> str:
