@@ -12,13 +12,14 @@ from bench.steps import prepare, rounds_of
 from bench.targets import Check, check
 
 TURN = 0.15
+MOST_ROUNDS = 3  # the picture's axes span factors of thousands
 COMPILED = ("depth", "kernels")
 
 
 def measure(peers: tuple[str, ...], rounds: int) -> dict:
     """For each thing that grows: sizes, weights, and by peer the seconds for a step; seconds to
     compile where layers are added."""
-    found = {}
+    found, rounds = {}, min(rounds, MOST_ROUNDS)
     for what, cases in GROWTH.items():
         times = [_steps(case, peers, rounds) for case in cases.values()]
         found[what] = {
@@ -34,6 +35,7 @@ def measure(peers: tuple[str, ...], rounds: int) -> dict:
 
 def _steps(case: Case, peers: tuple[str, ...], rounds: int) -> dict[str, float]:
     names = (OURS, *(p for p in peers if p in ("torch_eager", "jax_scan")))
+    print(f"  {case.name}", flush=True)
     with workers(names) as found:
         prepare(found, case, TURN)
         turns = rounds_of(found, rounds)
