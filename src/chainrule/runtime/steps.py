@@ -21,6 +21,7 @@ from chainrule.native.program import NativeProgram
 from chainrule.native.threads import ENTRY
 from chainrule.runtime.batches import choosing
 from chainrule.runtime.driver import Word, driver
+from chainrule.runtime.pace import Pace
 
 Array = np.ndarray
 AT_ONCE = 2**16  # steps in a call; many more would need much memory for what they tell
@@ -176,6 +177,7 @@ class StepLoop:
         self._plain = _Step(program, self._memory, _places(self._scalars))
         self._entry = self._plain.program.code.function("steps", *ENTRY)
         self._measured: _Measured | None = None
+        self._pace = Pace(program.team)
 
     def _compiled(self, graph: Graph, text: str) -> NativeProgram:
         """The graph compiled, with outputs of their own, so that it reads its rows where they are;
@@ -230,16 +232,18 @@ class StepLoop:
         ):
             job[word] = array.ctypes.data
         job[Word.FIRST], job[Word.STEPS], job[Word.EVERY] = first_step, steps, 1
+        team, seconds = (
+            (self._team, seconds) if self._team else self._pace.next(began / 1e9, seconds)
+        )
         job[Word.DEADLINE] = int(min(began + seconds * 1e9, 2.0**62))
         job[Word.SELDOM] = self._seldom(seconds)
         noted = self._measuring(job, first_step, steps)
-        useful = self._plain.program.useful_threads
-        team = self._team or threads.team_size(useful, self._threads)
         threads.run(self._entry, job.ctypes.data, team)
         self._plain.check()
         done = int(job[Word.DONE])
         buffers.now = (buffers.now + done) % 2
         self._usual = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - began) / max(done, 1)
+        self._pace.note(team, self._usual)
         finite = done == steps or bool(self._late)
         complete = told[: done if finite else done + 1]
         values = [_values(complete[:, i], node) for i, node in enumerate(self._plain.scalars)]

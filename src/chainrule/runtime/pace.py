@@ -1,0 +1,35 @@
+"""How many threads to take steps with, as the machine is now.
+
+A step whose threads wait for each other is only as fast as the slowest, and on a busy machine that
+one may be waiting for its core. So now and then a few steps are taken by one thread alone, or by
+all when one is doing better, and whoever is faster goes on. The number of threads changes no bit.
+"""
+
+from __future__ import annotations
+
+PROBE_EVERY = 1.0  # seconds
+PROBE_FOR = 0.01  # seconds
+
+
+class Pace:
+    """What steps take by one thread and by `most`, as far as was seen lately."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seconds: dict[int, float] = {}  # of a step, by the number of threads
+        self._probed = float("-inf")
+
+    def next(self, now: float, seconds: float) -> tuple[int, float]:
+        """How many threads to use next, and for how long at most."""
+        if self._most < 2 or not self._seconds:
+            return self._most, seconds
+        best = min(self._seconds, key=lambda team: self._seconds[team])
+        if now - self._probed < PROBE_EVERY:
+            return best, seconds
+        self._probed = now
+        return (self._most if best == 1 else 1), min(seconds, PROBE_FOR)
+
+    def note(self, team: int, seconds: float) -> None:
+        """A step took so long."""
+        before = self._seconds.get(team, seconds)
+        self._seconds[team] = (before + seconds) / 2

@@ -1,0 +1,45 @@
+"""The number of threads follows what steps take."""
+
+from __future__ import annotations
+
+import math
+
+from chainrule.runtime.pace import PROBE_EVERY, PROBE_FOR, Pace
+
+
+def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0) -> list[int]:
+    """The teams of so many calls of 0.1 s, where a step takes `seconds` by the number of threads."""
+    teams = []
+    for number in range(calls):
+        team, allowed = pace.next(start + number * 0.1, 0.1)
+        assert allowed in (0.1, PROBE_FOR)
+        pace.note(team, seconds[team])
+        teams.append(team)
+    return teams
+
+
+def test_all_threads_go_on_where_they_are_faster() -> None:
+    teams = taken(Pace(2), {1: 2e-4, 2: 1e-4}, 100)
+    assert teams[0] == 2
+    assert 0 < teams.count(1) <= 100 * 0.1 / PROBE_EVERY + 1
+
+
+def test_one_thread_takes_over_when_the_others_wait_for_a_core_and_gives_back_later() -> None:
+    pace = Pace(4)
+    assert taken(pace, {1: 3e-4, 4: 1e-4}, 20).count(4) >= 17
+    busy = taken(pace, {1: 5e-4, 4: 1e-2}, 40, start=2.0)
+    assert busy[-1] == 1
+    assert busy.count(1) > 30
+    quiet = taken(pace, {1: 3e-4, 4: 1e-4}, 120, start=6.0)
+    assert quiet[-20:].count(4) >= 17
+
+
+def test_trying_the_other_number_is_short() -> None:
+    pace = Pace(2)
+    pace.note(2, 1e-4)
+    assert pace.next(0.0, math.inf) == (1, PROBE_FOR)
+    assert pace.next(0.1, math.inf) == (2, math.inf)
+
+
+def test_where_one_thread_is_enough_nothing_is_tried() -> None:
+    assert set(taken(Pace(1), {1: 1e-6}, 50)) == {1}
