@@ -16,6 +16,7 @@ from chainrule.data import Encoder, Rows, encoder_from_json
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
 from chainrule.observe import Record, read_record
+from chainrule.observe.profile import read_profile
 from chainrule.reference import one_blas_thread
 from chainrule.training import metrics
 from chainrule.training.evaluate import Predictor
@@ -88,11 +89,13 @@ class Run:
         """
         from chainrule.report import write_report
 
+        directory = None if self.run_dir is None else RunDirectory(self.run_dir)
         if path is None:
-            if self.run_dir is None:
+            if directory is None:
                 raise UsageError("this run has no directory", do="give report() a path")
-            path = RunDirectory(self.run_dir).report
-        return write_report(self.record, Path(path))
+            path = directory.report
+        profile = None if directory is None else read_profile(directory.profile)
+        return write_report(self.record, Path(path), profile)
 
     def outputs(
         self, data: Any, notes: list[str] | None = None, *, threads: int | None = None
