@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule.cli import main
+from chainrule.errors import DataError, UsageError
 from chainrule.native import peak, target
 from chainrule.native.available import missing
 from chainrule.native.target import Processor
@@ -84,11 +86,12 @@ def test_every_kernel_is_told_with_where_it_comes_from(
 
 
 @needs_clock
-def test_no_kernel_beats_what_was_measured_by_far() -> None:
-    """The peak is that of registers alone; two threads have at least what one has."""
+def test_the_peak_is_that_of_whole_vectors() -> None:
+    """Twice as many float32 fit into a register as float64, and no core of a machine that runs this
+    makes fewer than a few in a nanosecond."""
     one = peak.peak_flops("f32", 1)
-    assert one > 5e8
-    assert peak.peak_flops("f64", 1) < 0.8 * one
+    assert one > 2e9
+    assert 0.3 * one < peak.peak_flops("f64", 1) < 0.8 * one
 
 
 @needs_clock
@@ -142,6 +145,27 @@ def test_the_page_of_a_profile_draws_each_kernel() -> None:
     page = render_report(Record(), many)
     assert page.count('class="bar ') == 22  # twenty kernels, waiting, the loop around
     assert "The 60 kernels not drawn" in page
+
+
+@needs_clock
+def test_a_run_on_arrays_is_profiled_in_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    data = x, x.sum(axis=1)
+    net = cr.nn.Sequential(cr.nn.Dense(8), cr.nn.tanh, cr.nn.Dense(1))
+    where = tmp_path / "r"
+    weights = np.linspace(0, 1, 50)
+    run = cr.train(net, data, epochs=1, run_dir=where, sample_weights=weights, progress=False)
+    found = run.profile(data, seconds=0.01)
+    assert found == read_profile(where / "profile.json")
+    assert cr.load_run(where).profile(data, seconds=0.01).batch == 32
+    with pytest.raises(DataError, match="started with"):
+        run.profile((x + 1, data[1]))
+    assert main(["profile", str(where)]) == 2
+    assert ".profile((X, y))" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="no directory"):
+        cr.train(net, data, epochs=1, progress=False).profile(data)
 
 
 @pytest.mark.parametrize(

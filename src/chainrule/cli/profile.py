@@ -18,6 +18,7 @@ from chainrule.training.profiling import profile
 from chainrule.training.rundir import RunDirectory
 
 _WIDE = 110  # columns of a terminal from which more of each kernel is told
+_IN_PYTHON = "cr.load_run(RUN).profile((X, y))"
 _LEAST, _MOST = 16, 24  # columns of a kernel's ops, and of what else is told of it
 
 
@@ -27,7 +28,7 @@ def run_profile(arguments: Arguments) -> int:
     saved = directory.read_config()
     arrays = directory.checkpoints().load_latest().arrays
     net = nn.from_json(saved["net"], network_arrays(arrays))
-    prepared = same_data(arguments.data, saved, "profile RUN {}")
+    prepared = same_data(arguments.data, saved, "profile RUN {}", _IN_PYTHON)
     found = profile(directory, net, prepared, arguments.seconds, arguments.threads)
     if arguments.json:
         told = {"run_dir": str(directory.path), "profile": str(directory.profile)}

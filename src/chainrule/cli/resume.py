@@ -23,6 +23,9 @@ _FIXED = (
     "patience class_weights seed run_dir"
 ).split()
 
+_AGAIN = "train {} --resume RUN"
+_IN_PYTHON = "cr.train(net, data, run_dir=..., resume=True)"
+
 
 def resume(arguments: Arguments) -> tuple[Run, bool]:
     """The run, and whether it had ended before and nothing was left to do."""
@@ -40,7 +43,7 @@ def resume(arguments: Arguments) -> tuple[Run, bool]:
     record = read_record(directory.record) if directory.record.exists() else Record()
     epochs = _epochs(arguments.epochs, settings["epochs"], record)
     checkpoint = directory.checkpoints().load_latest()
-    prepared = same_data(arguments.data, saved, "train {} --resume RUN")
+    prepared = same_data(arguments.data, saved, _AGAIN, _IN_PYTHON)
     run = train(
         nn.from_json(saved["net"], network_arrays(checkpoint.arrays)),
         prepared,
@@ -89,11 +92,11 @@ def _epochs(given: int | None, at_first: int, record: Record) -> int:
     return record.started.epochs if record.started else at_first
 
 
-def same_data(data: str | None, saved: Mapping[str, Any], again: str) -> Prepared:
+def same_data(data: str | None, saved: Mapping[str, Any], again: str, in_python: str) -> Prepared:
     """The data the run was started with; `data` is where they are now, if they have moved. `again`
-    is the command that says so, with {} for the place."""
+    is the command that says so, with {} for the place, and `in_python` what does the same there."""
     source, settings, task = saved["dataset"]["source"], saved["settings"], saved["dataset"]["task"]
-    place, target = _place(data, source, again), source.get("target")
+    place, target = _place(data, source, again, in_python), source.get("target")
     found = source_from_json(source, place)
     if found is not None:
         prepared = prepare(found, None, settings["validation"], settings["seed"], None)
@@ -109,7 +112,7 @@ def same_data(data: str | None, saved: Mapping[str, Any], again: str) -> Prepare
     return prepared
 
 
-def _place(data: str | None, source: Mapping[str, Any], again: str) -> str:
+def _place(data: str | None, source: Mapping[str, Any], again: str, in_python: str) -> str:
     """The name of a set that has one, or the path of the table or folder."""
     kind = source.get("kind")
     has_name = kind in ("builtin", "named")
@@ -123,9 +126,7 @@ def _place(data: str | None, source: Mapping[str, Any], again: str) -> str:
     if "path" not in source:
         raise UsageError(
             "this run was trained on arrays in Python, which the command line cannot find",
-            do="resume it in Python: cr.train(net, data, run_dir=..., resume=True)"
-            if again.startswith("train")
-            else "train on a table or a set that has a name, to have it found again",
+            do=f"do it in Python: {in_python}",
         )
     path = str(source["path"] if data is None else data)
     if data is None and path == "-":

@@ -9,14 +9,14 @@ import numpy as np
 
 from chainrule import optim
 from chainrule.backends import check_native, compiles
-from chainrule.data import permutation
-from chainrule.errors import ChainruleError, UsageError
+from chainrule.data import Source, fingerprint, permutation
+from chainrule.errors import ChainruleError, DataError, UsageError
 from chainrule.observe.profile import KernelTime, Profile, profile_text
 from chainrule.store import write_atomic
 from chainrule.tracing import trees
 from chainrule.tracing.context import key_of
 from chainrule.training.objective import objective
-from chainrule.training.prepare import Prepared, row_weights_for
+from chainrule.training.prepare import Prepared, prepare, row_weights_for
 from chainrule.training.resume import unpack
 from chainrule.training.rundir import RunDirectory
 from chainrule.training.settings import Settings
@@ -51,8 +51,7 @@ def profile(
     check_clock()
     saved = directory.read_config()
     settings = _settings(saved["settings"])
-    trained = [leaf.value.dtype for leaf in trees.leaves(net) if leaf.trained]
-    prepared = prepared.cast(np.result_type(*trained))
+    prepared = _cast(prepared, net)
     builder, carry = _builder(saved, net, prepared, settings, threads)
     found = directory.checkpoints().load_latest()
     carry, _, _ = unpack(builder.layout, carry, found.arrays, found.info)
@@ -91,6 +90,36 @@ def profile(
     )
     write_atomic(directory.profile, profile_text(made).encode())
     return made
+
+
+def prepared_again(data: Any, saved: Mapping[str, Any], net: Any) -> Prepared:
+    """The data of a run, as `cr.train` was given them; DataError where they are others."""
+    about, settings = saved["dataset"], saved["settings"]
+    target = about["source"].get("target") if about["source"] else None
+    found = _cast(
+        prepare(
+            data,
+            target,
+            settings["validation"],
+            settings["seed"],
+            None if isinstance(data, Source) else about["task"],
+            about["symbols"],
+        ),
+        net,
+    )
+    kept = about["fingerprint"]
+    if kept is not None and fingerprint(found.dataset) != kept:
+        raise DataError(
+            f"these are not the data that the run on {about['name']} was started with",
+            do="give the data that it was trained on",
+        )
+    return found
+
+
+def _cast(prepared: Prepared, net: Any) -> Prepared:
+    """The data in the dtype of the network's weights, as it is trained on them."""
+    trained = [leaf.value.dtype for leaf in trees.leaves(net) if leaf.trained]
+    return prepared.cast(np.result_type(*trained))
 
 
 def _settings(saved: Mapping[str, Any]) -> Settings:
