@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
+from chainrule.cli.profile import _table
 from chainrule.errors import DataError, UsageError
 from chainrule.native import peak, target
 from chainrule.native.available import missing
@@ -83,6 +86,29 @@ def test_every_kernel_is_told_with_where_it_comes_from(
     for words in ("forward layers.0: contract", "GFLOP/s", "of peak", "waiting", "the loop around"):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_wide_terminal_is_told_more() -> None:
+    """The lines of the user's code, where there are any, and the bytes; a narrow one is cut."""
+    for width, more in ((120, True), (80, False), (30, False)):
+        lines = _table(PROFILE, width)
+        assert ("x.py:1" in "\n".join(lines)) == ("bytes" in lines[0]) == more
+        assert max(map(len, lines)) <= max(width, 60)
+        assert lines[2].startswith("backward: sum")  # the longest first
+    assert "line" not in _table(replace(PROFILE, kernels=PROFILE.kernels[1:]), 120)[0]
+
+
+@needs_clock
+def test_a_terminal_of_another_alphabet_can_show_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main("profile run --seconds 0.02".split()) == 0
+    out.flush()
+    shown = out.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "\n------" in shown
+    assert "?" not in shown
 
 
 @needs_clock

@@ -164,10 +164,13 @@ def profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", metavar="S", type=length, default=0.5, help="how long to run steps (0.5)"
     )
-    _threads(parser)
+    most = whole(1, config.MOST_THREADS)
+    parser.add_argument(
+        "--threads", metavar="N", type=most, help="most threads to use (as it was trained)"
+    )
     parser.epilog = (
         "Steps are taken on a copy of the weights. Nothing of the run changes; what was\n"
-        "found is kept beside it as profile.json, and the report shows it from then on.\n\n"
+        "found is kept beside it as profile.json, which `report` draws.\n\n"
     ) + examples(
         f"{config.COMMAND} profile runs/digits-001",
         "where the time of a step goes, and how much of the machine it uses",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from chainrule import nn
@@ -36,10 +38,18 @@ def run_profile(arguments: Arguments) -> int:
         return 0
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in _lines(found, columns(sys.stdout)):
-        tell(printable(line.replace(SPACE, " "), encoding))
+        tell(_printed(line, encoding))
     say(f"kept in {shown_path(directory.profile)}; to see it in the report:")
     say(f"  {command('report', shown_path(directory.path))}")
     return 0
+
+
+def _printed(line: str, encoding: str) -> str:
+    """A line in the alphabet of a stream: not all have what stands for a millionth, nor rules."""
+    line = line.replace(SPACE, " ")
+    if not encoding.lower().startswith("utf"):
+        line = line.replace("µ", "u").replace("─", "-").replace("…", "~")
+    return printable(line, encoding)
 
 
 def _lines(found: Profile, width: int) -> list[str]:
@@ -60,9 +70,10 @@ def _table(found: Profile, width: int) -> list[str]:
     from rich.console import Console
     from rich.table import Table
 
-    names = ["kernel", *(["line", "bytes"] if width >= _WIDE else [])]
+    with_lines = width >= _WIDE and any(kernel.line for kernel in found.kernels)
+    names = ["kernel", *(["line"] if with_lines else []), *(["bytes"] if width >= _WIDE else [])]
     numbers = ("time", "share", "GFLOP/s", "of peak")
-    rows = [_row(found, kernel, width) for kernel in found.slowest()]
+    rows = [_row(found, kernel, names) for kernel in found.slowest()]
     around = (("waiting for other threads", found.waiting), ("the loop around", found.around))
     for name, seconds in around:
         told = time_text(seconds), percent(found.share(seconds))
@@ -85,13 +96,13 @@ def _table(found: Profile, width: int) -> list[str]:
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
-def _row(found: Profile, kernel: KernelTime, width: int) -> list[str]:
+def _row(found: Profile, kernel: KernelTime, names: Sequence[str]) -> list[str]:
     where = f"{kernel.stage} {kernel.layer}".rstrip()
-    more = [kernel.line, f"{kernel.bytes:,}"] if width >= _WIDE else []
+    more = {"line": Path(kernel.line).name, "bytes": f"{kernel.bytes:,}"}
     rate = kernel.flops_per_second
     return [
         f"{where}: {', '.join(kernel.ops)}",
-        *more,
+        *(more[name] for name in names if name in more),
         time_text(kernel.seconds),
         percent(found.share(kernel.seconds)),
         f"{rate / 1e9:.1f}" if kernel.flops else "",

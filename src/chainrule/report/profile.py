@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from chainrule.observe.wording import count
@@ -117,7 +118,7 @@ def _table(profile: Profile, kernels: Sequence[KernelTime]) -> Table:
             kernel.name,
             ", ".join(kernel.ops),
             kernel.layer or MISSING,
-            kernel.line or MISSING,
+            PurePath(kernel.line).name or MISSING,
             time_text(kernel.seconds),
             percent(profile.share(kernel.seconds)),
             f"{kernel.flops:,}",

@@ -20,6 +20,7 @@ from chainrule.runtime.steps import CarryBuffers, StepLoop
 __all__ = ["Kernel", "StepTimes", "check_clock", "time_steps"]
 
 Array = np.ndarray
+_MOMENT = 0.1  # seconds of a native call: Ctrl-C is answered after it
 _WARM = 0.05  # seconds before anything is measured: caches fill, threads wake
 
 
@@ -58,14 +59,13 @@ def time_steps(
     _run_for(loop, buffers, carry, rows, min(_WARM, seconds))
     cycles_before = loop.cycles()
     began, cycle = time.perf_counter(), peak.cycles_now()
-    steps = _run_for(loop, buffers, carry, rows, seconds)
-    passed, spent = time.perf_counter() - began, peak.cycles_now() - cycle
+    steps, taken = _run_for(loop, buffers, carry, rows, seconds)
     # The counter runs at a rate of its own: how long a cycle is, this same run says.
-    each = passed / spent / steps
-    *kernels, waiting = ((loop.cycles() - cycles_before) * each).tolist()
+    each = (time.perf_counter() - began) / (peak.cycles_now() - cycle)
+    *kernels, waiting = ((loop.cycles() - cycles_before) * (each / steps)).tolist()
     named = list(zip(kernels_of(loop.program), _parts(loop, len(carry)), kernels, strict=True))
     most = peak.peak_flops(kind, loop.team)
-    return StepTimes(named, waiting, passed / steps, steps, loop.team, most)
+    return StepTimes(named, waiting, taken / steps, steps, loop.team, most)
 
 
 def _parts(loop: StepLoop, carried: int) -> list[str]:
@@ -85,17 +85,19 @@ def _parts(loop: StepLoop, carried: int) -> list[str]:
 
 def _run_for(
     loop: StepLoop, buffers: CarryBuffers, carry: list[Array], rows: Array, seconds: float
-) -> int:
-    """Steps until so many seconds have passed; returns how many. Each call begins from the same
-    carry, so that one which does not stay finite does no harm."""
-    end, steps = time.perf_counter() + seconds, 0
-    while not steps or time.perf_counter() < end:
+) -> tuple[int, float]:
+    """Steps until so many seconds have passed; returns how many, and how long they took. Each call
+    begins from the same carry, so that one which does not stay finite does no harm."""
+    end, steps, taken = time.perf_counter() + seconds, 0, 0.0
+    while (now := time.perf_counter()) < end or not steps:
         buffers.put(carry)
-        told = loop.run(rows, steps, max(end - time.perf_counter(), 0.0))
+        began = time.perf_counter()
+        told = loop.run(rows, steps, max(min(end - now, _MOMENT), 0.0))
+        taken += time.perf_counter() - began
         if not told.steps:
             raise NonFiniteError(
                 "the first step from these weights is not finite: there is nothing to time",
                 do="train again with a smaller --learning-rate",
             )
         steps += told.steps
-    return steps
+    return steps, taken

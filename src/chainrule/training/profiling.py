@@ -39,7 +39,8 @@ def profile(
 ) -> Profile:
     """Takes the run's training step for about so many seconds, from the weights of its last
     checkpoint, and tells where the time went; writes that to `profile.json` in its directory, and
-    nothing else. `net` is the run's network, with any weights.
+    nothing else. `net` is the run's network, with any weights; `threads` is the most that may be
+    used (None: as the run was trained).
 
     Raises ChainruleError where native code, or the time of its kernels, cannot be had here, or the
     step is not one native program; what reading a checkpoint raises.
@@ -52,6 +53,7 @@ def profile(
     saved = directory.read_config()
     settings = _settings(saved["settings"])
     prepared = _cast(prepared, net)
+    threads = threads or settings.threads
     builder, carry = _builder(saved, net, prepared, settings, threads)
     found = directory.checkpoints().load_latest()
     carry, _, _ = unpack(builder.layout, carry, found.arrays, found.info)

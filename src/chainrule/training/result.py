@@ -101,8 +101,8 @@ class Run:
         """Times the run's training step kernel by kernel, on a copy of its weights, for about so
         many seconds; the run directory keeps what was found, for the report.
 
-        `data` are what it was trained on; `threads` is the most that may be used (None: one for
-        each core). Raises UsageError for a run without a directory or whose steps are no single
+        `data` are what it was trained on; `threads` is the most that may be used (None: as it was
+        trained). Raises UsageError for a run without a directory or whose steps are no single
         program, DataError for other data, ChainruleError where kernels cannot be timed.
         """
         from chainrule.training.profiling import prepared_again, profile
