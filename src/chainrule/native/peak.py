@@ -55,8 +55,8 @@ def _sums() -> int:
 @lru_cache
 def _loop(kind: str) -> target.Code:
     """Every sum x becomes x * a + b, again and again, and is stored in the end. All threads begin
-    together, and the first puts down how many cycles passed until the last was done, and how many they
-    were: helpers that are busy elsewhere do not come."""
+    together, and the first puts down how many cycles passed until the last was done, and how many
+    they were: helpers that are busy elsewhere do not come."""
     fn, lanes = Function("peak.body", ["noalias"], set()), _lanes(kind)
     start = fn.mul(fn.add(fn.thread, index(1)), index(_APART))
     first = fn.load(fn.at(fn.parameters[0], start, kind), kind)  # so that nothing is known before
