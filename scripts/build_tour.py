@@ -19,6 +19,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -27,6 +28,9 @@ import chainrule.cli
 from chainrule import pipeline
 from chainrule.graph import Graph, Node, ancestors
 from chainrule.graph.text import to_text, value_names
+from chainrule.native import target
+from chainrule.native.inspection import native_stages
+from chainrule.native.target import Processor
 from chainrule.reference import Interpreter
 from chainrule.training.objective import objective
 from chainrule.training.step import Layout, StepBuilder
@@ -63,6 +67,7 @@ def stages() -> dict[str, str]:
     found["with gradient"] = to_text(next(passes)[1])
     for name, graph in passes:
         found[f"rewritten, {name}"] = to_text(graph)
+    found |= native_texts(graph)
     found["reference plan"] = plan(graph)
     found["training step"] = step_text(step_graph())
     return found
@@ -70,6 +75,32 @@ def stages() -> dict[str, str]:
 
 def gradient_stages(loss: Any) -> dict[str, Graph]:
     return pipeline.graph_stages(cr.value_and_grad(loss, (0, 1)), W, B, X, Y)
+
+
+# A processor of 2013 with vectors of 32 bytes, so that the pages are the same on every machine.
+_FEATURES = "sse3 ssse3 sse4.1 sse4.2 popcnt avx avx2 bmi bmi2 f16c fma lzcnt movbe"
+PROCESSOR = Processor(
+    "x86_64-unknown-linux-gnu", "x86-64-v3", ",".join(f"+{f}" for f in _FEATURES.split())
+)
+
+
+def native_texts(graph: Graph) -> dict[str, str]:
+    """The native stages for `PROCESSOR`: written, but neither compiled nor loaded here."""
+    stands_in: dict[str, Any] = {
+        "processor": lambda: PROCESSOR,
+        "header": lambda: f'target triple = "{PROCESSOR.triple}"',
+        "compile_module": lambda text: b"",
+        "Code": mock.MagicMock(),
+        "assembly": lambda text: "",
+    }
+    with mock.patch.multiple(target, **stands_in):
+        texts, _ = native_stages(graph)
+    functions = dict(re.findall(r"^(define [^@]*@([\w.]+)\(.*?^})$", texts["llvm"], re.M | re.S))
+    by_name = {name: text for text, name in functions.items()}
+    shown = "\n\n".join([by_name["kernel1"], by_name["program"]])
+    # A vector of equal numbers is written once: "<float 0.0, ...>".
+    shown = re.sub(r"<(float 0x\w+)(?:, \1)+>", r"<\1, ...>", shown)
+    return {"regions": texts["regions"], "loops": texts["loops"], "llvm": shown}
 
 
 def plan(graph: Graph) -> str:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from chainrule import config
+from chainrule.errors import ChainruleError
 from chainrule.graph import WITH_BODY, Graph
 from chainrule.native.available import missing
 from chainrule.reference import Interpreter
@@ -42,6 +43,15 @@ def _say_instead(why: str) -> None:
     with suppress(OSError, ValueError):  # stderr is closed, or its reader has gone
         if sys.stderr is not None:
             print(text, file=sys.stderr, flush=True)
+
+
+def check_native(what: str) -> None:
+    """Raises ChainruleError where there is no native code, which `what` is about."""
+    if (why := missing()) is not None:
+        raise ChainruleError(
+            f"{what} is about native code, and {why}",
+            do='use a machine on which `backend="native"` runs',
+        )
 
 
 def compiles(graph: Graph) -> bool:

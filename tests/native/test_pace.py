@@ -8,7 +8,7 @@ from chainrule.runtime.pace import PROBE_EVERY, PROBE_FOR, Pace
 
 
 def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0) -> list[int]:
-    """The teams of so many calls of 0.1 s, where a step takes `seconds` by the number of threads."""
+    """The teams of so many calls of 0.1 s; a step takes `seconds` by the number of threads."""
     teams = []
     for number in range(calls):
         team, allowed = pace.next(start + number * 0.1, 0.1)

@@ -67,6 +67,10 @@ def _command(arguments: Arguments, words: Sequence[str]) -> Callable[[], int]:
         from chainrule.cli.stages import run_stages
 
         return lambda: run_stages(arguments)
+    if arguments.command == "profile":
+        from chainrule.cli.profile import run_profile
+
+        return lambda: run_profile(arguments)
     if arguments.command == "cache":
         from chainrule.cli.cache import run_cache
 

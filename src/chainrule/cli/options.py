@@ -156,6 +156,27 @@ def stages(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def profile(parser: argparse.ArgumentParser) -> None:
+    """The options of `profile`."""
+    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("data", metavar="DATA", nargs="?", help="where its data are, if they moved")
+    length = number("a number of seconds above 0", 0, 3600)
+    parser.add_argument(
+        "--seconds", metavar="S", type=length, default=0.5, help="how long to run steps (0.5)"
+    )
+    most = whole(1, config.MOST_THREADS)
+    parser.add_argument(
+        "--threads", metavar="N", type=most, help="most threads to use (as it was trained)"
+    )
+    parser.epilog = (
+        "Steps are taken on a copy of the weights. Nothing of the run changes; what was\n"
+        "found is kept beside it as profile.json, which `report` draws.\n\n"
+    ) + examples(
+        f"{config.COMMAND} profile runs/digits-001",
+        "where the time of a step goes, and how much of the machine it uses",
+    )
+
+
 def report(parser: argparse.ArgumentParser) -> None:
     """The options of `report`."""
     parser.add_argument("run", metavar="RUN", help="the directory of a run")

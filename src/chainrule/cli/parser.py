@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "predict the rows of a table, pictures, sounds or a text with a trained network",
     "explain": "walk through one step of backpropagation in numbers",
     "stages": "show a function of yours from its trace to machine code",
+    "profile": "time a run's training step, kernel by kernel",
     "report": "write the report of a run, one HTML page",
     "cache": "show the compiled code that is kept, or remove it",
 }
@@ -159,6 +160,7 @@ def _parser() -> _Parser:
     options.predict(_command(commands, "predict", "RUN DATA [OPTIONS]"))
     options.explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
     options.stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
+    options.profile(_command(commands, "profile", "RUN [DATA] [OPTIONS]"))
     options.report(_command(commands, "report", "RUN [OPTIONS]"))
     options.cache(_command(commands, "cache", "[OPTIONS]"))
     return parser

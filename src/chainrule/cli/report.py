@@ -6,6 +6,7 @@ from chainrule.cli.parser import Arguments
 from chainrule.cli.places import check_output
 from chainrule.cli.speaking import json_text, say, shown_path, tell
 from chainrule.observe import read_record
+from chainrule.observe.profile import read_profile
 from chainrule.report import write_report
 from chainrule.training.rundir import RunDirectory
 
@@ -17,7 +18,7 @@ def run_report(arguments: Arguments) -> int:
     directory = RunDirectory(arguments.run)
     directory.read_config()  # says clearly when this is no run
     path = arguments.output or str(directory.report)
-    write_report(read_record(directory.record), path)
+    write_report(read_record(directory.record), path, read_profile(directory.profile))
     line = f"report  {shown_path(path)}"
     if arguments.json:
         say(line)

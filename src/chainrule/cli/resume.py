@@ -23,6 +23,9 @@ _FIXED = (
     "patience class_weights seed run_dir"
 ).split()
 
+_AGAIN = "train {} --resume RUN"
+_IN_PYTHON = "cr.train(net, data, run_dir=..., resume=True)"
+
 
 def resume(arguments: Arguments) -> tuple[Run, bool]:
     """The run, and whether it had ended before and nothing was left to do."""
@@ -40,9 +43,9 @@ def resume(arguments: Arguments) -> tuple[Run, bool]:
     record = read_record(directory.record) if directory.record.exists() else Record()
     epochs = _epochs(arguments.epochs, settings["epochs"], record)
     checkpoint = directory.checkpoints().load_latest()
-    prepared = _same_data(arguments.data, saved)
+    prepared = same_data(arguments.data, saved, _AGAIN, _IN_PYTHON)
     run = train(
-        nn.from_json(saved["net"], _network_arrays(checkpoint.arrays)),
+        nn.from_json(saved["net"], network_arrays(checkpoint.arrays)),
         prepared,
         arguments,
         loss=saved["loss"],
@@ -89,10 +92,11 @@ def _epochs(given: int | None, at_first: int, record: Record) -> int:
     return record.started.epochs if record.started else at_first
 
 
-def _same_data(data: str | None, saved: Mapping[str, Any]) -> Prepared:
-    """The data the run was started with; `data` is where they are now, if they have moved."""
+def same_data(data: str | None, saved: Mapping[str, Any], again: str, in_python: str) -> Prepared:
+    """The data the run was started with; `data` is where they are now, if they have moved. `again`
+    is the command that says so, with {} for the place, and `in_python` what does the same there."""
     source, settings, task = saved["dataset"]["source"], saved["settings"], saved["dataset"]["task"]
-    place, target = _place(data, source), source.get("target")
+    place, target = _place(data, source, again, in_python), source.get("target")
     found = source_from_json(source, place)
     if found is not None:
         prepared = prepare(found, None, settings["validation"], settings["seed"], None)
@@ -102,13 +106,13 @@ def _same_data(data: str | None, saved: Mapping[str, Any]) -> Prepared:
         raise DataError(
             f"{place} does not hold the data that this run was started with",
             where=f"the run was trained on {saved['dataset']['name']}",
-            do="restore the data (or say where they are: chainrule train TABLE.csv --resume RUN), "
+            do=f"restore the data (or say where they are: chainrule {again.format('TABLE.csv')}), "
             "or start a new run",
         )
     return prepared
 
 
-def _place(data: str | None, source: Mapping[str, Any]) -> str:
+def _place(data: str | None, source: Mapping[str, Any], again: str, in_python: str) -> str:
     """The name of a set that has one, or the path of the table or folder."""
     kind = source.get("kind")
     has_name = kind in ("builtin", "named")
@@ -122,24 +126,24 @@ def _place(data: str | None, source: Mapping[str, Any]) -> str:
     if "path" not in source:
         raise UsageError(
             "this run was trained on arrays in Python, which the command line cannot find",
-            do="resume it in Python: cr.train(net, data, run_dir=..., resume=True)",
+            do=f"do it in Python: {in_python}",
         )
     path = str(source["path"] if data is None else data)
     if data is None and path == "-":
         raise UsageError(
             "this run was trained on a table from standard input",
-            do="give the same table again: chainrule train - --resume RUN < TABLE.csv",
+            do=f"give the same table again: chainrule {again.format('-')} < TABLE.csv",
         )
     if data is None and not Path(path).exists():
         raise FileError(
             f"{path}, the data of this run, are not there",
             where=str(Path.cwd()),
-            do="say where they are now: chainrule train PATH --resume RUN",
+            do=f"say where they are now: chainrule {again.format('PATH')}",
         )
     return path
 
 
-def _network_arrays(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def network_arrays(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The network's own arrays among those of a checkpoint."""
     found = {}
     for name, array in arrays.items():

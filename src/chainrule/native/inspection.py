@@ -31,13 +31,16 @@ class Kernel:
     bytes_written: int
     phase: int  # kernels of one phase need not wait for each other
     shared: bool  # whether threads share it; else the first thread runs it
+    ops: tuple[str, ...]  # what it computes, the op that leads it first
+    layers: tuple[str, ...]  # the paths of the layers that it is part of
+    lines: tuple[str, ...]  # the lines that it comes from, such as "net.py:12"
 
 
 def native_stages(graph: Graph) -> tuple[dict[str, str], list[Kernel]]:
     """The texts of `STAGES`, and the kernels in the order in which they run."""
     program = NativeProgram(graph)
     names = value_names(graph)
-    kernels = [_kernel(n, entry, program) for n, entry in enumerate(program.scheduled)]
+    kernels = kernels_of(program)
     texts = (
         _regions_text(program, names),
         _loops_text(program, kernels, names),
@@ -47,19 +50,41 @@ def native_stages(graph: Graph) -> tuple[dict[str, str], list[Kernel]]:
     return dict(zip(STAGES, texts, strict=True)), kernels
 
 
+def kernels_of(program: NativeProgram) -> list[Kernel]:
+    """The kernels of a program in the order in which they run."""
+    return [_kernel(n, entry, program) for n, entry in enumerate(program.scheduled)]
+
+
 # --- what a kernel costs --------------------------------------------------------------------
 
 
 def _kernel(number: int, entry: Scheduled, program: NativeProgram) -> Kernel:
     region = entry.region
+    lead = lead_of(region)
+    work = [n for n in computed_by(region, program.memory) if _is_work(n)]
+    work.sort(key=lambda n: (n is not lead, n.serial))
+    origins = [n.origin for n in work]
     return Kernel(
         f"kernel {number}",
         sum(_flops(node) for node in computed_by(region, program.memory)),
-        sum(_bytes(node) for node in _sources(region, program)),
+        sum(_bytes_read(node, work) for node in _sources(region, program)),
         sum(_bytes(node) for node in region.stored),
         entry.phase,
         entry.shared,
+        tuple(dict.fromkeys(n.op for n in work)),
+        tuple(dict.fromkeys(o.scope for o in origins if o.scope)),
+        tuple(dict.fromkeys(f"{o.file}:{o.line}" for o in origins if o.file)),
     )
+
+
+def lead_of(region: Region) -> Node:
+    """The value that a kernel is there for."""
+    return region.lead or region.stored[0]
+
+
+def _is_work(node: Node) -> bool:
+    """Whether a value costs anything: views are addressing, and constants are there."""
+    return node.op not in VIEWS and node.op not in ("constant", "iota")
 
 
 def _flops(node: Node) -> int:
@@ -82,6 +107,19 @@ def _sources(region: Region, program: NativeProgram) -> list[Node]:
     return list(found)
 
 
+def _bytes_read(source: Node, work: Sequence[Node]) -> int:
+    """How much of a value a kernel reads: all of it, or the rows that it chooses."""
+    chosen = sum(_bytes(n) for n in work if n.op == "take" and _behind(n.operands[0]) is source)
+    return min(chosen, _bytes(source)) if chosen else _bytes(source)
+
+
+def _behind(node: Node) -> Node:
+    """What a view shows."""
+    while node.op in VIEWS:
+        (node,) = node.operands
+    return node
+
+
 def _bytes(node: Node) -> int:
     return node.type.size * node.type.dtype.itemsize
 
@@ -100,7 +138,7 @@ def _regions_text(program: NativeProgram, names: dict[Node, str]) -> str:
     for number, entry in enumerate(program.scheduled):
         region = entry.region
         inside = computed_by(region, program.memory)
-        work = [n for n in inside if n.op not in VIEWS and n.op not in ("constant", "iota")]
+        work = [n for n in inside if _is_work(n)]
         ops = ", ".join(f"{names[n]} {n.op}" for n in sorted(work, key=order.__getitem__))
         parts.append(
             f"kernel {number}: {region.kind} over {list(region.domain)}\n"

@@ -17,20 +17,23 @@ from chainrule.report.filters import filters
 from chainrule.report.layers import gradient_norm, layers
 from chainrule.report.outcome import outcome
 from chainrule.report.page import render_page
+from chainrule.report.profile import profiled
 from chainrule.report.result import result
 from chainrule.report.scales import duration
 from chainrule.report.settings import configuration, facts, repeat, seconds, task_text
 from chainrule.report.svg import shorten
 
 if TYPE_CHECKING:
+    from chainrule.observe.profile import Profile
     from chainrule.observe.record import Record
 
 LONGEST_NET = 40_000  # characters
 LONGEST_NAME = 120
 
 
-def render_report(record: Record) -> str:
+def render_report(record: Record, profile: Profile | None = None) -> str:
     """The report of a run as one self-contained HTML text; the same record gives the same text.
+    With a `profile`, where the time of a step went is shown too.
 
     Any record will do: of a run that has just begun, was killed, has no held-out rows or was
     measured nowhere. Raises ChainruleError where jinja2 is not installed.
@@ -50,6 +53,7 @@ def render_report(record: Record) -> str:
         examples=examples(record),
         filters=filters(record),
         layers=layers(record),
+        profile=profiled(profile),
         facts=facts(record),
         net=shorten(record.started.net if record.started else "not recorded", LONGEST_NET),
         configuration=configuration(record),
@@ -57,14 +61,14 @@ def render_report(record: Record) -> str:
     )
 
 
-def write_report(record: Record, path: str | Path) -> Path:
+def write_report(record: Record, path: str | Path, profile: Profile | None = None) -> Path:
     """Write the report of a run to `path`, in whose place nothing half-written is ever seen.
 
     Returns the path. Raises FileError where it cannot be written.
     """
     target = Path(path)
     # A lone surrogate (a file name that is not text) has no UTF-8; it becomes a question mark.
-    page = render_report(record).encode("utf-8", "replace")
+    page = render_report(record, profile).encode("utf-8", "replace")
     # The name that the sweep of a run directory knows as the leftover of a killed save.
     temporary = target.with_name(f".partial-{secrets.token_hex(8)}")
     try:

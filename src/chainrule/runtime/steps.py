@@ -78,14 +78,14 @@ class _Step:
     def __init__(self, program: NativeProgram, memory: _Memory, scalars: Sequence[int]) -> None:
         """`scalars` are the addresses at which the scalars are left."""
         self.program = program
-        self._arena = program.arena()
+        self.arena = program.arena()
         self.scalars = program.graph.outputs[len(memory.buffers.sets[0]) :]
         # One for steps that read the first set of the carry, one for those that read the second.
         self.tables = [self._table(memory, now, scalars) for now in (0, 1)]
 
     def _table(self, memory: _Memory, now: int, scalars: Sequence[int]) -> Array:
         graph, slots = self.program.graph, self.program.layout.slots
-        table, sets = self.program.table(self._arena), memory.buffers.sets
+        table, sets = self.program.table(self.arena), memory.buffers.sets
         inputs = [*sets[now], *memory.data, memory.key, memory.step]
         for node, array in zip(graph.inputs, inputs, strict=True):
             table[slots[node]] = array.ctypes.data
@@ -96,7 +96,7 @@ class _Step:
 
     def check(self) -> None:
         """Raises IndexRangeError if an index was out of range since the last check."""
-        self.program.check(self._arena)
+        self.program.check(self.arena)
 
 
 class _Measured:
@@ -144,7 +144,7 @@ class StepLoop:
     those says whether the step may be taken. With `whole` every step takes all rows of the sources,
     which are then read where they are. Several loops of one run (for batches of several sizes)
     share their `buffers`. `team` is the number of threads; None lets the amount of work decide, up
-    to `most_threads`.
+    to `most_threads`. `timed` adds up the cycles of each kernel.
     """
 
     def __init__(
@@ -158,8 +158,9 @@ class StepLoop:
         whole: bool = False,
         team: int | None = None,
         most_threads: int | None = None,
+        timed: bool = False,
     ) -> None:
-        self._team, self._threads = team, team or most_threads
+        self._team, self._threads, self._timed = team, team or most_threads, timed
         self._sources = [np.asarray(s, order="C") for s in sources]
         self._count = count = len(buffers.sets[0])
         self._whole = whole
@@ -183,21 +184,39 @@ class StepLoop:
         """The graph compiled, with outputs of their own, so that it reads its rows where they are;
         runs that take the same step share it."""
         types = tuple(ArrayType.of(source) for source in self._sources)
-        key = graph, text, types, self._count, self._whole, self._threads, threads.cores()
+        how = self._whole, self._threads, threads.cores(), (timed := self._timed)
+        key = graph, text, types, self._count, how
 
         def compiled() -> NativeProgram:
             drivers = [text] if text else []
             if self._whole:
-                return NativeProgram(_distinct(graph), drivers, self._threads)
+                return NativeProgram(_distinct(graph), drivers, self._threads, timed=timed)
             choosy, rows = choosing(graph, self._count, self._sources)
-            return NativeProgram(_distinct(choosy), drivers, self._threads, trusted=[rows])
+            trusted = [rows]
+            return NativeProgram(
+                _distinct(choosy), drivers, self._threads, trusted=trusted, timed=timed
+            )
 
         return _KNOWN.get(key, compiled)
 
     @property
+    def program(self) -> NativeProgram:
+        """The step as a program; its text has the loop too."""
+        return self._plain.program
+
+    @property
+    def team(self) -> int:
+        """How many threads run the steps, on a machine that does nothing else."""
+        return self._team or self.program.team
+
+    def cycles(self) -> Array:
+        """As `NativeProgram.cycles`, of all steps so far; the loop must be `timed`."""
+        return self.program.cycles(self._plain.arena)
+
+    @property
     def text(self) -> str:
         """The loop's LLVM assembly."""
-        return self._plain.program.text
+        return self.program.text
 
     @property
     def measures(self) -> bool:
@@ -232,9 +251,9 @@ class StepLoop:
         ):
             job[word] = array.ctypes.data
         job[Word.FIRST], job[Word.STEPS], job[Word.EVERY] = first_step, steps, 1
-        team, seconds = (
-            (self._team, seconds) if self._team else self._pace.next(began / 1e9, seconds)
-        )
+        team = self.team
+        if not self._team and not self._timed:
+            team, seconds = self._pace.next(began / 1e9, seconds)
         job[Word.DEADLINE] = int(min(began + seconds * 1e9, 2.0**62))
         job[Word.SELDOM] = self._seldom(seconds)
         noted = self._measuring(job, first_step, steps)

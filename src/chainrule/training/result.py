@@ -16,6 +16,7 @@ from chainrule.data import Encoder, Rows, encoder_from_json
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
 from chainrule.observe import Record, read_record
+from chainrule.observe.profile import Profile, read_profile
 from chainrule.reference import one_blas_thread
 from chainrule.training import metrics
 from chainrule.training.evaluate import Predictor
@@ -88,11 +89,29 @@ class Run:
         """
         from chainrule.report import write_report
 
+        directory = None if self.run_dir is None else RunDirectory(self.run_dir)
         if path is None:
-            if self.run_dir is None:
+            if directory is None:
                 raise UsageError("this run has no directory", do="give report() a path")
-            path = RunDirectory(self.run_dir).report
-        return write_report(self.record, Path(path))
+            path = directory.report
+        profile = None if directory is None else read_profile(directory.profile)
+        return write_report(self.record, Path(path), profile)
+
+    def profile(self, data: Any, *, seconds: float = 0.5, threads: int | None = None) -> Profile:
+        """Times the run's training step kernel by kernel, on a copy of its weights, for about so
+        many seconds; the run directory keeps what was found, for the report.
+
+        `data` are what it was trained on; `threads` is the most that may be used (None: as it was
+        trained). Raises UsageError for a run without a directory or whose steps are no single
+        program, DataError for other data, ChainruleError where kernels cannot be timed.
+        """
+        from chainrule.training.profiling import prepared_again, profile
+
+        if self.run_dir is None:
+            raise UsageError("this run has no directory", do="train with run_dir=...")
+        check_threads(threads)
+        prepared = prepared_again(data, self.config, self.net)
+        return profile(RunDirectory(self.run_dir), self.net, prepared, seconds, threads)
 
     def outputs(
         self, data: Any, notes: list[str] | None = None, *, threads: int | None = None

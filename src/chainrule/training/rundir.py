@@ -14,7 +14,7 @@ from chainrule.store import CheckpointFolder, make_directory, sweep, write_atomi
 
 FORMAT = 1
 CONFIG, RECORD, CHECKPOINTS = "config.json", "record.jsonl", "checkpoints"
-NETWORK, REPORT = "net.safetensors", "report.html"
+NETWORK, REPORT, PROFILE = "net.safetensors", "report.html", "profile.json"
 
 
 class RunDirectory:
@@ -26,6 +26,7 @@ class RunDirectory:
         self.record = self.path / RECORD
         self.network = self.path / NETWORK
         self.report = self.path / REPORT
+        self.profile = self.path / PROFILE
 
     def check_free(self) -> None:
         """Raises UsageError where the folder already holds a run."""
