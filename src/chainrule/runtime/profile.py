@@ -58,14 +58,25 @@ def time_steps(
     carry = [array.copy() for array in buffers.get()]
     _run_for(loop, buffers, carry, rows, min(_WARM, seconds))
     cycles_before = loop.cycles()
-    began, cycle = time.perf_counter(), peak.cycles_now()
+    began, cycle = _now()
     steps, taken = _run_for(loop, buffers, carry, rows, seconds)
     # The counter runs at a rate of its own: how long a cycle is, this same run says.
-    each = (time.perf_counter() - began) / (peak.cycles_now() - cycle)
+    ended, last = _now()
+    each = (ended - began) / (last - cycle)
     *kernels, waiting = ((loop.cycles() - cycles_before) * (each / steps)).tolist()
     named = list(zip(kernels_of(loop.program), _parts(loop, len(carry)), kernels, strict=True))
     most = peak.peak_flops(kind, loop.team)
     return StepTimes(named, waiting, taken / steps, steps, loop.team, most)
+
+
+def _now() -> tuple[float, int]:
+    """Seconds and cycles at one moment: of a few readings, the one that nothing came between."""
+    readings = []
+    for _ in range(5):
+        before, cycle, after = time.perf_counter(), peak.cycles_now(), time.perf_counter()
+        readings.append((after - before, before, cycle))
+    _, seconds, cycle = min(readings)
+    return seconds, cycle
 
 
 def _parts(loop: StepLoop, carried: int) -> list[str]:
