@@ -1,7 +1,7 @@
-"""`./run bench`: chainrule and its peers side by side, in interleaved repeats.
+"""`./run bench`: chainrule and its peers side by side.
 
-Writes bench/results.json and bench/results.md. A ratio is a peer's time over chainrule's, taken
-within one round of repeats; the table shows the median over rounds and the spread.
+Writes bench/results.json, bench/results.md and docs/pictures/bench.svg (what is not a whole run
+goes to build/bench/), and ends with exit code 1 where a target of budgets.toml is missed.
 """
 
 from __future__ import annotations
@@ -10,132 +10,133 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.cases import CASES, Case
+from bench import busy, first, fit, growth, picture, steps, tables
+from bench.cases import CASES, TINY, Case
+from bench.processes import PEERS, ROOT, THREADS, cores
 
-HERE = Path(__file__).parent
-OURS = "ours"
-PEERS = ("torch_eager", "torch_compiled", "jax_step", "jax_scan")
-CHECKED_STEPS = 8
-PAUSE = 0.3  # seconds between turns: OpenMP's threads spin for up to 0.2 s after their work
-
-
-class Worker:
-    """A peer's process."""
-
-    def __init__(self, peer: str) -> None:
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "2",
-            "MKL_NUM_THREADS": "2",
-            "CHAINRULE_THREADS": "2",
-            "JAX_PLATFORMS": "cpu",
-        }
-        self.peer = peer
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", peer],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=HERE.parent,
-        )
-
-    def ask(self, **command: object) -> dict:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.peer} ended with {self._process.wait()}")
-        time.sleep(PAUSE)
-        return json.loads(line)
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+ROUNDS = 7
+QUICK_ROUNDS = 3
+TRIALS = ROOT / "build" / "bench"  # what is not a whole run is never published by accident
+SECTIONS = {"fit": fit, "busy": busy, "first": first, "growth": growth}
+VERSIONED = ("chainrule", "llvmlite", "numpy", "torch", "jax", "jaxlib", "optax", "scikit-learn")
 
 
-def measure(case: Case, peers: tuple[str, ...], rounds: int) -> dict:
-    """All peers on one case. Their losses must agree with ours to a relative 1e-3 at first."""
-    timed = max(3, min(2000, int(2e10 / case.flops)))
-    workers = {name: Worker(name) for name in (OURS, *peers)}
-    try:
-        first = {
-            name: worker.ask(do="prepare", case=case.name, steps=CHECKED_STEPS, timed=timed)
-            for name, worker in workers.items()
-        }
-        for name in peers:
-            for a, b in zip(first[OURS]["losses"], first[name]["losses"], strict=True):
-                if abs(a - b) > 1e-3 * max(abs(a), 1e-6):
-                    raise RuntimeError(f"{case.name}: {name} has loss {b}, ours is {a}")
-        turns = [
-            {name: worker.ask(do="time", timed=timed) for name, worker in workers.items()}
-            for _ in range(rounds)
-        ]
-    finally:
-        for worker in workers.values():
-            worker.close()
-    seconds = {n: [turn[n]["seconds"] for turn in turns] for n in workers}
-    best = [min(turn[n]["seconds"] for n in peers) / turn[OURS]["seconds"] for turn in turns]
-    torch = [turn["torch_eager"]["seconds"] / turn[OURS]["seconds"] for turn in turns]
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, help=f"rounds of each row (default {ROUNDS})")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="rows whose name has this text, or one of " + ", ".join(["steps", *SECTIONS, "tiny"]),
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="some minutes: few rounds, Adam only, no growth"
+    )
+    parser.add_argument(
+        "--peers", default="all", help="all, none, or some of " + ",".join(PEERS) + " (commas)"
+    )
+    parser.add_argument("--report-only", action="store_true", help="missed targets do not fail")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="instead of bench/ and docs/pictures/"
+    )
+    parser.add_argument("--draw", action="store_true", help="measure nothing: write results anew")
+    found = parser.parse_args(arguments)
+    named = {"all": PEERS, "none": ()}
+    found.peers = named.get(found.peers) or tuple(found.peers.split(","))
+    if found.peers == ("none",):
+        found.peers = ()
+    unknown = set(found.peers) - set(PEERS)
+    if unknown:
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}")
+    whole = not (found.only or found.quick or found.peers != PEERS)
+    found.output = found.output or (None if whole or found.draw else TRIALS)
+    found.rounds = found.rounds or (QUICK_ROUNDS if found.quick else ROUNDS)
+    return found
+
+
+def about(rounds: int, quick: bool) -> dict:
+    """When, on what, with which versions."""
+    versions = {"Python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
     return {
-        "case": case.name,
-        "flops": case.flops,
-        "seconds": seconds,
-        "first": {n: first[n]["first"] for n in workers},
-        "peak": {n: turns[-1][n]["peak"] for n in workers},
-        "over_best": best,
-        "over_torch": torch,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "used": cores(),
+            "threads": THREADS,
+            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "system": f"{platform.system()} {platform.release()}",
+            "load_before": os.getloadavg()[0],
+        },
+        "versions": versions,
+        "rounds": rounds,
+        "quick": quick,
     }
 
 
-def table(results: list[dict]) -> str:
-    """The results as Markdown."""
-    lines = [
-        "| training step, float32 | ours | torch | torch.compile | jax | jax scan "
-        "| over the best peer | over PyTorch | GFLOP/s |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in results:
-        times = [statistics.median(row["seconds"][n]) for n in (OURS, *PEERS)]
-        ratios = [
-            f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})"
-            for r in (row["over_best"], row["over_torch"])
-        ]
-        rate = row["flops"] / times[0] / 1e9
-        shown = " | ".join(_time(t) for t in times)
-        lines.append(f"| {row['case']} | {shown} | {ratios[0]} | {ratios[1]} | {rate:.0f} |")
-    return "\n".join(lines) + "\n"
+def _processor() -> str:
+    """The name that the system gives it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+def measure(asked: argparse.Namespace) -> dict:
+    """Everything that was asked for."""
+    results = about(asked.rounds, asked.quick)
+    if results["machine"]["load_before"] > THREADS / 4:
+        print(f"the machine is busy: load {results['machine']['load_before']:.1f}", flush=True)
+    results["steps"] = []
+    for case in _cases(asked):
+        results["steps"].append(steps.measure(case, asked.peers, asked.rounds))
+        print(tables.table(tables.step_row(results["steps"][-1]), []).splitlines()[0], flush=True)
+    for name, section in SECTIONS.items():
+        if name in asked.only if asked.only else not (asked.quick and name == "growth"):
+            results[name] = section.measure(asked.peers, asked.rounds)
+            print(tables.SECTIONS[name](results[name]), flush=True)
+    return results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="part of a case's name")
-    parser.add_argument("--output", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    results = []
-    for case in CASES:
-        if arguments.only not in case.name:
-            continue
-        results.append(measure(case, PEERS, arguments.rounds))
-        print(table(results[-1:]).splitlines()[-1], flush=True)
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    told = {"date": time.strftime("%Y-%m-%d"), "machine": machine, "results": results}
-    (arguments.output / "results.json").write_text(json.dumps(told, indent=1) + "\n")
-    (arguments.output / "results.md").write_text(table(results))
+def _cases(asked: argparse.Namespace) -> list[Case]:
+    """The cases asked for: all, or by a part of their name."""
+    if "tiny" in asked.only:
+        return [TINY]
+    if asked.only and "steps" not in asked.only:
+        return [c for c in CASES if any(text in c.name for text in asked.only)]
+    return [c for c in CASES if c.optimizer == "adam" or not asked.quick]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    asked = parse(arguments)
+    folder = asked.output or ROOT / "bench"
+    pictures = asked.output or ROOT / "docs" / "pictures"
+    if asked.draw:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    else:
+        results = measure(asked)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(tables.page(results), encoding="utf-8")
+    (pictures / "bench.svg").write_text(picture.draw(results), encoding="utf-8")
+    print(f"written: {folder / 'results.md'}, {pictures / 'bench.svg'}")
+    missed = [c for c in tables.all_checks(results) if not c.reached]
+    for check in missed:
+        print(f"missed: {check.row}: {check.what} is {check.value:.3g}, asked: {check.shown()}")
+    return int(bool(missed) and not asked.report_only)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

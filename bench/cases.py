@@ -1,4 +1,4 @@
-"""What is timed: training steps of dense networks, the same mathematics for every peer."""
+"""What is timed: training steps, the same mathematics for every peer."""
 
 from __future__ import annotations
 
@@ -6,58 +6,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.networks import MLP, Network
+
 ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a batch, an optimiser. `full` takes all rows in every step."""
+    """A network, a batch, an optimiser. `full` takes all rows in every step. `group` is the row of
+    the targets that it is judged by."""
 
     name: str
-    widths: tuple[int, ...]
+    network: Network
     batch: int
-    optimizer: str  # "sgd" or "adam"
-    activation: str = "relu"
-    loss: str = "cross_entropy"
+    optimizer: str = "sgd"  # or "adam"
+    loss: str = "cross_entropy"  # or "mse"
     full: bool = False
+    group: str = ""
+    rate: float | None = None
 
     @property
     def learning_rate(self) -> float:
-        return 0.05 if self.optimizer == "sgd" else 1e-3
+        return self.rate or (0.05 if self.optimizer == "sgd" else 1e-3)
 
     @property
     def rows(self) -> int:
-        return self.batch if self.full else ROWS
+        return self.batch if self.full else max(ROWS, self.batch)
 
     @property
     def flops(self) -> float:
-        """Multiplications and additions of one step: forward, both gradients (but none by the
-        inputs), as a matrix product counts them."""
-        pairs = list(zip(self.widths, self.widths[1:], strict=False))
-        forward = sum(a * b for a, b in pairs)
-        inputs = pairs[0][0] * pairs[0][1]
-        return 2.0 * self.batch * (3 * forward - inputs)
+        return self.network.flops(self.batch)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Real-valued inputs and their targets, the same in every process."""
+        """Inputs and their targets, the same in every process."""
         random = np.random.default_rng(0)
-        x = random.normal(size=(self.rows, self.widths[0])).astype(np.float32)
-        if self.loss == "mse":
-            return x, random.normal(size=(self.rows, self.widths[-1])).astype(np.float32)
-        return x, random.integers(0, self.widths[-1], self.rows)
+        inputs = self.network.inputs(self.rows, random)
+        return inputs, self.network.targets(self.rows, self.loss, random)
 
-    def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """First weights and biases, the same in every process."""
-        random = np.random.default_rng(1)
-        found = []
-        for a, b in zip(self.widths, self.widths[1:], strict=False):
-            limit = np.sqrt(6 / (a + b))
-            weight = random.uniform(-limit, limit, size=(a, b)).astype(np.float32)
-            found.append((weight, np.zeros(b, np.float32)))
-        return found
+    def weights(self) -> list[tuple[np.ndarray, ...]]:
+        """First weights, the same in every process."""
+        return self.network.weights(np.random.default_rng(1))
 
     def batches(self, steps: int) -> np.ndarray:
-        """The rows of each step, [steps, batch]."""
+        """The rows of each step, [steps, batch]: permutations of all rows, one after another."""
         if self.full:
             return np.broadcast_to(np.arange(self.batch), (steps, self.batch))
         random = np.random.default_rng(2)
@@ -67,7 +58,7 @@ class Case:
         return np.concatenate(order).reshape(-1, self.batch)[:steps]
 
 
-def _cases() -> tuple[Case, ...]:
+def _mlp_cases() -> list[Case]:
     sizes = [
         ((2, 8, 2), 4),
         ((64, 32, 10), 32),
@@ -76,21 +67,50 @@ def _cases() -> tuple[Case, ...]:
         ((784, 512, 256, 10), 128),
         ((784, 1024, 1024, 10), 256),
     ]
-    found = [
-        Case(f"{'-'.join(map(str, widths))}, batch {batch}, {optimizer}", widths, batch, optimizer)
-        for widths, batch in sizes
-        for optimizer in ("sgd", "adam")
-    ]
-    curve = Case(
-        "4-32-16-4 tanh, full batch 10,000, adam",
-        (4, 32, 16, 4),
-        10_000,
-        "adam",
-        activation="tanh",
-        loss="mse",
-        full=True,
-    )
-    return (*found, curve)
+    found = []
+    for widths, batch in sizes:
+        group = f"{'-'.join(map(str, widths))}, batch {batch}"
+        found += [
+            Case(f"{group}, {optimizer}", MLP(widths), batch, optimizer, group=group)
+            for optimizer in ("sgd", "adam")
+        ]
+    return found
 
 
-CASES = _cases()
+def _curve() -> Case:
+    """The network and the batch of the SimpleChains.jl comparison."""
+    network, group = MLP((4, 32, 16, 4), "tanh"), "4-32-16-4 tanh, full batch 10,000"
+    return Case(f"{group}, adam", network, 10_000, "adam", "mse", full=True, group=group)
+
+
+CASES = (*_mlp_cases(), _curve())
+TINY = Case("tiny", MLP((3, 4, 2)), 4)  # for the harness's own test
+
+WIDTHS = (16, 64, 256, 1024, 2048, 5000)  # the last has 50 million weights
+BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
+DEPTHS = (3, 10, 30, 100)
+
+
+def _growth() -> dict[str, dict[int, Case]]:
+    """Cases by what grows, and by how large it is."""
+
+    def case(what: str, size: int, widths: tuple[int, ...], batch: int) -> Case:
+        # Batches of one row and inputs of 5,000 numbers would diverge at a larger rate.
+        return Case(f"growth {what} {size}", MLP(widths), batch, rate=1e-5)
+
+    return {
+        "width": {w: case("width", w, (w, w, w, 10), 64) for w in WIDTHS},
+        "batch": {b: case("batch", b, (784, 256, 128, 10), b) for b in BATCHES},
+        "depth": {d: case("depth", d, (64,) * d + (10,), 32) for d in DEPTHS},
+        # Every layer is wider than the one before it, so no two share a kernel.
+        "kernels": {d: case("kernels", d, (*range(64, 64 + d), 10), 32) for d in DEPTHS},
+    }
+
+
+GROWTH = _growth()
+
+
+def find(name: str) -> Case:
+    """The case of this name."""
+    known = [*CASES, TINY, *(c for cases in GROWTH.values() for c in cases.values())]
+    return next(c for c in known if c.name == name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +13,21 @@ from bench.peers import jax_step
 
 
 class Peer(jax_step.Peer):
-    def _make(self, step) -> None:  # noqa: ANN001
-        def many(carry, data, rows):  # noqa: ANN001, ANN202
+    def _make(self, step: Callable[..., Any]) -> None:
+        def many(carry: Any, data: Any, rows: jax.Array) -> Any:
             return jax.lax.scan(lambda c, r: step(c, data, r), carry, rows)
 
         self._many = jax.jit(many, donate_argnums=0)
 
-    def run(self, batches: np.ndarray) -> list[float]:
-        self._carry, losses = self._many(self._carry, self._data, jnp.asarray(batches))
-        return np.asarray(losses).tolist()
+    def prepare(self, batches: np.ndarray) -> Any:
+        if self._full:  # no rows to choose
+            batches = np.zeros((len(batches), 1))
+        return jax.block_until_ready(jnp.asarray(batches, jnp.int32))
+
+    def run(self, prepared: Any) -> Any:
+        self._carry, losses = self._many(self._carry, self._data, prepared)
+        jax.block_until_ready(self._carry)
+        return losses
+
+    def losses(self, told: Any) -> list[float]:
+        return np.asarray(told).tolist()

@@ -80,9 +80,13 @@ class Program:
         if self._check is not None:
             self._check(arrays)
         taken = {id(a) for a in arrays}
+        return [_owned(output, taken) for output in self.made_ready()(arrays)]
+
+    def made_ready(self) -> Runner:
+        """What runs the graph; compiled now, if it has not been."""
         if self._run is None:
             self._run = runner(self.graph, self._backend, self._threads)
-        return [_owned(output, taken) for output in self._run(arrays)]
+        return self._run
 
 
 def _owned(output: np.ndarray, taken: set[int]) -> np.ndarray:

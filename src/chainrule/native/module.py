@@ -236,7 +236,9 @@ def contract_plan(entry: Scheduled, memory: set[Node], team: int) -> contract.Pl
     """The loops of a contraction's region, in a program that `team` threads run."""
     assert entry.region.lead is not None
     registers, team = target.vector_registers(), team if entry.shared else 1
-    return contract.plan(entry.region.lead, memory, lanes_of(entry.region), registers, team)
+    region, lanes = entry.region, lanes_of(entry.region)
+    changed = sum(n.op == "input" for n in contract.behind(region, memory))
+    return contract.plan(entry.region.lead, memory, lanes, registers, team, changed)
 
 
 def _line(call: Call, pointers: dict[Argument, str], thread: str, threads: str) -> str:

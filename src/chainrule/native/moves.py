@@ -6,9 +6,17 @@ from collections.abc import Sequence
 
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
-from chainrule.native.ir import literal
-from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major, view_strides
-from chainrule.native.regions import Region
+from chainrule.native.ir import Value, index, literal
+from chainrule.native.places import (
+    Coordinate,
+    Place,
+    affine,
+    offset_of,
+    plus,
+    row_major,
+    view_strides,
+)
+from chainrule.native.regions import Region, pads_lines
 from chainrule.native.writer import Writer, nest, vector_axis
 
 
@@ -23,14 +31,44 @@ def fill(w: Writer, node: Node, value: float, size: int, lanes: int) -> None:
 
 
 def emit_pad(w: Writer, region: Region, lanes: int) -> None:
-    """The border first, then the operand at its places."""
+    """Where the last axis has no border, line by line; else the border first, then the operand at
+    its places."""
     node = region.lead
     assert node is not None
     (x,) = node.operands
+    steps = [gap + 1 for gap in node["interior"]]
+    if pads_lines(node):
+        nest(w, node.shape[:-1], lambda p: _line(w, node, x, steps, p, lanes))
+        return
     if node.type.size != x.type.size:
         fill(w, node, node["value"], node.type.size, lanes)
-    steps = [gap + 1 for gap in node["interior"]]
     _copy(w, node, x, steps, node["low"], lanes)
+
+
+def _line(w: Writer, node: Node, x: Node, steps: Sequence[int], before: Place, lanes: int) -> None:
+    """One line along the last axis: the operand's, or the border's."""
+    fn, kind = w.fn, short_name(node.type.dtype)
+    inside, source = Value("true", "bool"), []
+    for c, low, step, size in zip(before, node["low"], steps, x.shape, strict=False):
+        place = plus(fn, c.scalar, index(-low))
+        number = place if step == 1 else fn.binary("sdiv", place, index(step))
+        fits = fn.compare("lt", fn.cast(number, "u64"), fn.cast(index(size), "u64"))
+        if step != 1:
+            exact = fn.compare("eq", fn.mul(number, index(step)), place)
+            fits = fn.binary("and", fits, exact)
+        inside = fn.binary("and", inside, fits)
+        source.append(Coordinate(number))
+    border = fn.binary("xor", inside, Value("true", "bool"))
+
+    def put(place: Place, value: Value) -> None:
+        there = (*before, place[-1])
+        w.write(node, value, offset_of(fn, there, row_major(node.shape)))
+
+    with fn.when(inside):
+        vector_axis(w, x.shape[-1], lanes, tuple(source), (), lambda p: put(p, w.value(x, p)))
+    with fn.when(border):
+        number = literal(node["value"], kind)
+        vector_axis(w, x.shape[-1], lanes, (), (), lambda p: put(p, fn.splat(number, w.lanes)))
 
 
 def emit_concatenate(w: Writer, region: Region, lanes: int) -> None:

@@ -47,9 +47,9 @@ class NativeProgram:
         trusted: Collection[Node] = (),
         timed: bool = False,
     ) -> None:
-        self.graph = graph
         self._most_threads = threads
         self.routine = plan_routine(graph, trusted, timed=timed)
+        self.graph = self.routine.graph
         self.memory, self.layout = self.routine.memory, self.routine.layout
         self.scheduled = self.routine.scheduled
         self.useful_threads = self.routine.useful_threads

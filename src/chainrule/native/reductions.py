@@ -8,7 +8,7 @@ from chainrule.native import elementwise
 from chainrule.native.ir import Function, Value, index, literal
 from chainrule.native.places import Coordinate, Place, offset_of, row_major
 from chainrule.native.regions import Region
-from chainrule.native.writer import Writer, nest, vector_axis
+from chainrule.native.writer import Writer, few_or_nest, nest, vector_axis
 
 
 def combine(fn: Function, op: str, x: Value, y: Value) -> Value:
@@ -48,7 +48,7 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
     start = 0 if node.op == "sum" else elementwise.identity_of_max(kind)
     kept = [i for i in range(x.ndim) if i not in axes]
     last = x.ndim - 1
-    along_last = last in axes
+    side = _side_by_side(x.shape, axes, kept, lanes)
 
     def place_of(outer: dict[int, Coordinate]) -> Place:
         return tuple(outer[i] for i in range(x.ndim))
@@ -86,25 +86,40 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
             fn.put(slot, fn.splat(literal(start, kind), width))
 
             def inner(reduced: Place) -> None:
-                there = {**outer, last: place[-1], **dict(zip(axes, reduced, strict=True))}
+                there = {**outer, side: place[-1], **dict(zip(axes, reduced, strict=True))}
                 here = place_of(there)
                 w.enter(here, width, mask)
                 accumulate(slot, here)
 
-            nest(w, [x.shape[i] for i in axes], inner)
+            few_or_nest(w, [x.shape[i] for i in axes], inner)
             w.enter((), width, mask)
-            result = tuple({**outer, last: place[-1]}[i] for i in kept)
+            result = tuple({**outer, side: place[-1]}[i] for i in kept)
             w.write(node, fn.get(slot, kind, width), offset_of(fn, result, row_major(node.shape)))
 
-        vector_axis(w, x.shape[last], lanes, (), (), body)
+        vector_axis(w, x.shape[side], lanes, (), (), body)
 
     if not x.ndim:
         w.enter((), 0, None)
         w.write(node, w.value(x, ()), Coordinate(index(0)))
         return
-    loops = [i for i in kept if i != last]
-    finish = row if along_last else columns
+    loops = [i for i in kept if i != side]
+    finish = row if side < 0 else columns
     nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
+
+
+def _side_by_side(
+    shape: tuple[int, ...], axes: tuple[int, ...], kept: list[int], lanes: int
+) -> int:
+    """The axis along which neighbouring results share a vector, or -1 where each result has the
+    vectors to itself: the last axis if it stays, or the last that stays where what is reduced
+    would fill no vector. The first axis is never it: results of a row are the same whichever rows
+    are beside it."""
+    last = len(shape) - 1
+    if last not in axes:
+        return last
+    if shape[last] < lanes and kept and kept[-1] > 0 and shape[kept[-1]] >= lanes // 2:
+        return kept[-1]
+    return -1
 
 
 def emit_argmax(w: Writer, region: Region, lanes: int) -> None:

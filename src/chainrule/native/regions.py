@@ -24,6 +24,9 @@ _OWN_KERNEL = frozenset(
 )
 _FREE = frozenset({"constant", "iota", "input"})
 _CHEAP = frozenset({"cast", "not", "stop"})
+# Kernels that can do elementwise work on what they made before they put it down.
+_HOSTS = frozenset({"map", "contract", "fold"})
+_LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
 _SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
 
@@ -52,6 +55,12 @@ def is_flag(node: Node) -> bool:
     return len(node["axes"]) == node.operands[0].ndim > 0
 
 
+def pads_lines(node: Node) -> bool:
+    """Whether a pad leaves the last axis alone, so that whole lines are border or not."""
+    borders = (node["low"], node["high"], node["interior"])
+    return node.ndim > 1 and not any(border[-1] for border in borders)
+
+
 def is_unit_reshape(node: Node) -> bool:
     """A reshape that only adds or drops axes of size 1: coordinates pass through it."""
     before = [n for n in node.operands[0].shape if n != 1]
@@ -64,6 +73,8 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
     nodes = graph.nodes()
     kept = {n for n in graph.outputs if n.op != "input"}
     computed = _times_computed(nodes, kept)
+    reused: set[Node] = set()
+    pinned = set(kept)  # what must have memory for another reason than to be computed once
     depth: dict[Node, int] = {}
     for node in nodes:
         if node.op in _OWN_KERNEL or node.op == "part":
@@ -71,19 +82,40 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
         if node.op == "constant" and node.type.size != 1:
             kept.add(node)
         if computed[node] > 1 and not _is_trivial(node) and node not in in_place:
+            reused |= {node} - kept
             kept.add(node)
         if node.op == "reshape" and not is_unit_reshape(node):
-            kept.add(memory_behind(node.operands[0]))
-        if node.op in WITH_BODY:  # a step reads its rows at an address
-            kept.update(map(memory_behind, node.operands))
+            behind = [memory_behind(node.operands[0])]
+        elif node.op in WITH_BODY:  # a step reads its rows at an address
+            behind = [memory_behind(n) for n in node.operands]
+        else:
+            behind = []
+        kept.update(behind)
+        pinned.update(behind)
         if node.op in _ADDRESSING or node.op == "window":  # windows show elements many times
             for operand in node.operands:
-                _make_addressable(operand, kept, in_place)
+                pinned.add(_make_addressable(operand, kept, in_place))
         below = [depth[n] for n in node.operands if n not in kept]
         depth[node] = 1 + max(below, default=0)
         if depth[node] > _DEEPEST:
             kept.add(node)
+    kept -= {n for n in reused - pinned if _is_light(n, kept)}
     return {n for n in kept if n.op != "input" and n.op not in WITH_BODY}
+
+
+def _is_light(node: Node, kept: set[Node]) -> bool:
+    """Whether computing a value anew is as cheap as reading it: a comparison of what is read from
+    memory anyway."""
+    if node.op not in _LIGHT:
+        return False
+    sources = [_behind_views(n) for n in node.operands]
+    return all(n in kept or n.op in ("input", "constant") for n in sources)
+
+
+def _behind_views(node: Node) -> Node:
+    while node.op in VIEWS:
+        (node,) = node.operands
+    return node
 
 
 def _is_trivial(node: Node) -> bool:
@@ -147,15 +179,14 @@ def _runs_along(contraction: Node, operand: Node, axis: int) -> bool:
     return bool(along & set(long if short else long[-1:]))
 
 
-def _make_addressable(node: Node, kept: set[Node], in_place: Collection[Node]) -> None:
-    """Makes sure that a value can be read by address: memory, or an affine view of memory."""
-    start = node
+def _make_addressable(node: Node, kept: set[Node], in_place: Collection[Node]) -> Node:
+    """Makes sure that a value can be read by address: memory, or an affine view of memory. Returns
+    the value whose memory it is."""
     while node not in kept and node.op in VIEWS:
         (node,) = node.operands
-    if node in in_place:
-        return
-    if node.op != "input" and node not in kept:
-        kept.add(start if start.op not in VIEWS else node)
+    if node.op != "input" and node not in in_place:
+        kept.add(node)
+    return node
 
 
 def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
@@ -234,7 +265,7 @@ def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[N
             first = max(first, home[source] if same_place else home[source] + 1)
     for number in range(first, len(regions)):
         region = regions[number]
-        if region.kind in ("map", "contract") and region.domain == domain:
+        if region.kind in _HOSTS and region.domain == domain:
             region.members.append(node)
             return number
     regions.append(Region("map", domain, None, [node]))

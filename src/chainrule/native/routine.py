@@ -17,6 +17,7 @@ from chainrule.native.indices import Words, words_of
 from chainrule.native.memory import Layout, plan_memory
 from chainrule.native.regions import buffers, fuse, rows_read_in_place
 from chainrule.native.schedule import Scheduled, schedule, shared_work, useful_threads
+from chainrule.native.splitting import split_sums
 from chainrule.native.workspace import workspace
 
 _F64 = np.dtype(np.float64)
@@ -66,6 +67,7 @@ def _planned(
     graph: Graph, trusted: Collection[Node], timed: bool, known: dict[object, Routine]
 ) -> Routine:
     """Equal bodies are planned once: they are `known`."""
+    graph = split_sums(graph)
     bodies: dict[Node, Routine] = {}
     for node in graph.nodes():
         if node.op in WITH_BODY:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import OPS, WITH_BODY, Node, multiply_adds
-from chainrule.native.regions import Region, is_flag, reads
+from chainrule.native.regions import Region, is_flag, pads_lines, reads
 
 # Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
 _MULTIPLY_ADD = 0.02
@@ -70,6 +70,8 @@ def _can_share(region: Region) -> bool:
         return len(axes) < len(region.domain)
     if region.kind == "argmax":
         return len(region.domain) > 1
+    if region.kind == "pad" and region.lead is not None:
+        return pads_lines(region.lead)
     return region.kind in ("map", "contract", "random_bits", "fold")
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from chainrule.graph.types import short_name
 from chainrule.native.ir import Function, Value, index, literal
+from chainrule.native.maps import put_members
 from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major
 from chainrule.native.regions import Region
-from chainrule.native.writer import Writer, nest, vector_axis
+from chainrule.native.writer import Writer, few_or_nest, nest, vector_axis
 
 
 def emit_fold(w: Writer, region: Region, lanes: int) -> None:
@@ -44,9 +45,10 @@ def emit_fold(w: Writer, region: Region, lanes: int) -> None:
                 w.enter(here, width, mask)
                 fn.put(slot, fn.add(fn.get(slot, kind, width), w.value(x, here)))
 
-        nest(w, node["sizes"], add)
+        few_or_nest(w, node["sizes"], add)
         w.enter(place, width, mask)
-        w.write(node, fn.get(slot, kind, width), offset_of(fn, place, row_major(node.shape)))
+        w.known[node] = fn.get(slot, kind, width)
+        put_members(w, region, place, offset_of(fn, place, row_major(node.shape)))
 
     def one(place: Place) -> None:
         w.enter(place, 0, None)

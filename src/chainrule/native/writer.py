@@ -6,6 +6,8 @@ axis.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -168,6 +170,7 @@ class Writer:
 
 
 Body = Callable[[Place], None]
+_FEW = 16  # turns of a loop that are written out
 
 
 def nest(w: Writer, sizes: Sequence[int], body: Body, place: Place = ()) -> None:
@@ -178,6 +181,15 @@ def nest(w: Writer, sizes: Sequence[int], body: Body, place: Place = ()) -> None
     start, stop = w.split(sizes[len(place)])
     with w.fn.loop(start, stop) as i:
         nest(w, sizes, body, (*place, Coordinate(i)))
+
+
+def few_or_nest(w: Writer, sizes: Sequence[int], body: Body) -> None:
+    """Loops as `nest` has them, written out where there are few turns."""
+    if math.prod(sizes) > _FEW:
+        nest(w, sizes, body)
+        return
+    for place in itertools.product(*map(range, sizes)):
+        body(tuple(Coordinate(index(i)) for i in place))
 
 
 def vector_axis(w: Writer, size: int, lanes: int, place: Place, after: Place, body: Body) -> None:

@@ -43,9 +43,14 @@ class Predictor:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def prepare(self, x: Array) -> None:
-        """Traces and compiles what these rows will need."""
+        """Traces what these rows will need, so that mistakes show."""
         for chunk in _chunks(x):
             self._program(chunk)
+
+    def compile(self, x: Array) -> None:
+        """Compiles what these rows will need."""
+        for chunk in _chunks(x):
+            self._program(chunk).made_ready()
 
     def _program(self, chunk: Array) -> Program:
         shape = chunk.shape, chunk.dtype

@@ -108,6 +108,8 @@ class Loop:
     def run(self) -> str:
         """Trains to the end; returns why it ended. The weights are in the carry (and `best`)."""
         standing = self.standing
+        if not standing.ended:  # a person who stops the run does not want to wait for it then
+            self._predict.compile(self.dataset.x[self.evaluated_rows])
         while standing.epoch < self.settings.epochs and not standing.ended:
             if not self._epoch():
                 self._checkpoint()

@@ -10,7 +10,7 @@ puts them together.
 
 from __future__ import annotations
 
-from chainrule.native.contract.emit import emit_contract
+from chainrule.native.contract.emit import behind, emit_contract
 from chainrule.native.contract.plans import Plan, plan
 
-__all__ = ["Plan", "emit_contract", "plan"]
+__all__ = ["Plan", "behind", "emit_contract", "plan"]

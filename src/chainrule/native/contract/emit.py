@@ -30,6 +30,17 @@ def emit_contract(w: Writer, region: Region, p: Plan) -> None:
     _Contraction(w, region, p).emit()
 
 
+def behind(region: Region, memory: set[Node]) -> dict[Node, bool]:
+    """What the elementwise work behind a contraction's sums reads and writes at the place of each,
+    and whether it is written."""
+    found = {n: True for n in region.stored if not is_flag(n)}
+    for member in region.members:
+        for source, same_place in reads(member, memory):
+            if same_place and source.shape == region.domain and source not in region.members:
+                found.setdefault(source, False)
+    return found
+
+
 @dataclass
 class _Contraction:
     w: Writer
@@ -187,14 +198,10 @@ class _Contraction:
 
     @cached_property
     def _behind(self) -> dict[Node, bool]:
-        """What the elementwise work reads and writes at the place of each sum, and whether it is
-        written; nothing where all of it stays in the nearest cache anyway."""
-        found = {n: True for n in self.region.stored if not is_flag(n)}
-        for member in self.region.members:
-            for source, same_place in reads(member, self.w.memory):
-                is_here = same_place and source.shape == self.region.domain
-                if is_here and source in self.w.pointers:
-                    found.setdefault(source, False)
+        """What `behind` finds that is in memory here; nothing where all of it stays in the nearest
+        cache anyway."""
+        found = behind(self.region, self.w.memory)
+        found = {n: write for n, write in found.items() if n in self.w.pointers}
         total = sum(n.type.size * n.type.dtype.itemsize for n in found)
         return found if total > _NEAR and not self.p.scattered else {}
 

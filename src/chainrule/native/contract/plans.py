@@ -27,7 +27,8 @@ _SCATTER = 4  # finishing one number of a vector that lies across the results
 _TURN = 8  # packing one vector that lies across memory
 _COPY = 3  # packing one vector that lies along memory
 
-_BORDER = 10  # a row of results that two threads write: each fetches lines that the other owns
+_BORDER = 20  # a row of results that two threads write: they fetch lines from each other
+_LINE = 10  # a cache line that another thread may have written: it comes from there
 
 _VARIANT = 0.02  # what a tile of another size may save before it is worth compiling
 
@@ -98,8 +99,11 @@ class Plan:
         return self.depth * math.prod(self.sizes[c] for c in self.summed[1:])
 
 
-def plan(node: Node, memory: set[Node], lanes: int, registers: int, team: int) -> Plan:
-    """The loops of a contraction for `team` threads. Axes of size 1 are no loops.
+def plan(
+    node: Node, memory: set[Node], lanes: int, registers: int, team: int, behind: int = 0
+) -> Plan:
+    """The loops of a contraction for `team` threads. Axes of size 1 are no loops. `behind` is how
+    many weights and moments of the result's shape the work behind the sums reads.
 
     Vectors run along the last axis of the result; where that is short, they may run along the
     longest axis of the other operand instead, and are scattered at the end.
@@ -116,10 +120,10 @@ def plan(node: Node, memory: set[Node], lanes: int, registers: int, team: int) -
     summed = [c for c in left_letters if c not in result and sizes[c] != 1]
     itemsize = node.type.dtype.itemsize
     first = _Roles.of(operands, long, summed, sizes, itemsize, long[-1] if long else "")
-    found = [_chosen(first, lanes, registers, team, result)]
+    found = [_chosen(first, lanes, registers, team, result, behind)]
     if first.row and sizes[first.column] < lanes:
         turned = _Roles.of(operands, long, summed, sizes, itemsize, first.row)
-        found.append(_chosen(turned, lanes, registers, team, result))
+        found.append(_chosen(turned, lanes, registers, team, result, behind))
     return min(found, key=lambda pair: pair[1])[0]
 
 
@@ -163,7 +167,7 @@ class _Roles:
 
 
 def _chosen(
-    roles: _Roles, lanes: int, registers: int, team: int, result: str
+    roles: _Roles, lanes: int, registers: int, team: int, result: str, behind: int
 ) -> tuple[Plan, float]:
     """The best plan for these roles, and its time."""
     shape = _Shape(
@@ -174,6 +178,7 @@ def _chosen(
         roles.itemsize,
         abs(roles.left.strides.get(roles.row, 0)) * roles.itemsize,
         _SCATTER * lanes if roles.scattered else _STORE,
+        behind,
     )
     packing = _packing(roles.right, roles.column, roles.summed, shape)
     tiles, shared, cost = _best(shape, lanes if roles.column else 1, registers, team, packing)
@@ -215,6 +220,18 @@ class _Shape:
     itemsize: int
     apart: int  # bytes between two rows of the left operand
     store: float  # cycles for finishing one vector of results
+    behind: int  # weights and moments that are read behind each sum, and changed
+
+    @property
+    def foreign_left(self) -> float:
+        """Cycles for reading all of the left operand, as threads do that share columns."""
+        return _LINE / 64 * self.itemsize * self.rows * self.steps
+
+    @property
+    def foreign_right(self) -> float:
+        """Cycles for reading all of the right operand, as threads do that share rows; and for what
+        lies behind the sums, which other kernels share by columns."""
+        return _LINE / 64 * self.itemsize * self.columns * (self.steps + self.behind * self.rows)
 
 
 def _packing(right: Operand, column: str, summed: Sequence[str], shape: _Shape) -> float:
@@ -289,12 +306,14 @@ def _costs(shape: _Shape, tiles: Tiles, team: int, packing: float) -> Iterator[t
     if team == 1:
         yield "", whole * shape.outer
         return
-    yield "outer", whole * (-(-shape.outer // team))
+    if shape.outer > 1:
+        yield "outer", whole * (-(-shape.outer // team))
     wide, narrow = panel(vectors[0]) + pack[0], panel(vectors[1]) + pack[1]
     slowest = _slowest(columns[0], wide, columns[1] > 0, narrow, team)
-    yield "columns", (slowest + _BORDER * shape.rows) * shape.outer
+    yield "columns", (slowest + _BORDER * shape.rows + shape.foreign_left) * shape.outer
     tall, low = line(tiles.rows), line(rows[1])
-    yield "rows", (_slowest(rows[0], tall, rows[1] > 0, low, team) + packs) * shape.outer
+    slowest = _slowest(rows[0], tall, rows[1] > 0, low, team)
+    yield "rows", (slowest + packs + shape.foreign_right) * shape.outer
 
 
 def _tile_time(rows: int, vectors: int, shape: _Shape) -> float:
