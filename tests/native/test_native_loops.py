@@ -169,6 +169,16 @@ def test_the_bits_are_the_same_for_any_number_of_threads() -> None:
             assert_near(got, expected, 1e-4)
 
 
+def test_a_flag_is_down_before_any_thread_can_raise_it() -> None:
+    """Also where the kernel that raises it is the first one."""
+    x = random.normal(size=(400, 400))
+    text = NativeProgram(compiled(lambda x: np.any(np.exp(x) > 9.0), x), threads=2).text
+    program = text[text.index("define void @program") :]
+    before, _, _ = program.partition("call void @kernel")
+    assert "store atomic i8 0" in before
+    assert "call void @wait" in before
+
+
 # --- what is told ---------------------------------------------------------------------------------
 
 

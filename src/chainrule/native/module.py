@@ -222,7 +222,10 @@ def _flags_down(calls: Sequence[Call], pointers: dict[Argument, str]) -> list[st
         return []
     lines = ["  br i1 %first, label %flags, label %begin", "flags:"]
     lines += [f"  store atomic i8 0, ptr {pointers[n]} monotonic, align 1" for n in flags]
-    return [*lines, "  br label %begin", "begin:"]
+    lines += ["  br label %begin", "begin:"]
+    if all(call.scheduled.phase for call in calls):  # no barrier of a first phase comes between
+        lines.append("  call void @wait(ptr %barrier, i64 %threads)")
+    return lines
 
 
 def lanes_of(region: Region) -> int:
