@@ -233,19 +233,23 @@ def test_where_no_program_may_read_the_counter_it_says_so(
 
 
 @needs_clock
-def test_steps_that_are_no_native_program_say_so(
+def test_full_batch_methods_say_that_they_take_no_such_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Full-batch methods look for their steps in Python; loops run on the reference backend."""
+    """They look for their steps in Python."""
     monkeypatch.chdir(tmp_path)
     dense = cr.nn.Sequential(cr.nn.Dense(3), cr.nn.tanh, cr.nn.Dense(1))
     options: dict[str, Any] = {"epochs": 1, "batch_size": None, "progress": False}
     cr.train(dense, "xor", optimizer=cr.optim.lbfgs(), run_dir="a", **options)
     assert main(["profile", "a"]) == 2
     assert "lbfgs" in capsys.readouterr().err
-    Path("t.csv").write_text("x,y\n" + "".join(f"{i},{i % 3}\n" for i in range(20)))
-    deep = cr.nn.Equilibrium(4)
-    net = cr.nn.Sequential(cr.nn.Dense(4), deep, cr.nn.Dense(1))
-    cr.train(net, "t.csv", target="y", task="regression", run_dir="b", **options)
-    assert main(["profile", "b"]) == 1
-    assert "loops" in capsys.readouterr().err
+
+
+@needs_clock
+def test_a_step_with_a_loop_in_it_is_profiled(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    data = random.normal(size=(40, 6, 3)).astype(np.float32), random.normal(size=40)
+    net = cr.nn.Sequential(cr.nn.LSTM(4), cr.nn.Flatten(), cr.nn.Dense(1))
+    run = cr.train(net, data, epochs=1, progress=False, run_dir=tmp_path / "run")
+    found = run.profile(data, seconds=0.02)
+    assert any(kernel.ops[0] == "scan" for kernel in found.kernels)

@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule import config
 from chainrule.errors import ChainruleError
-from chainrule.graph import WITH_BODY, Graph
+from chainrule.graph import Graph
 from chainrule.native.available import missing
 from chainrule.reference import Interpreter
 
@@ -54,14 +54,9 @@ def check_native(what: str) -> None:
         )
 
 
-def compiles(graph: Graph) -> bool:
-    """Whether native code can run a graph: one with loops in it runs on the reference."""
-    return not any(node.op in WITH_BODY for node in graph.nodes())
-
-
 def runner(graph: Graph, backend: str | None, threads: int | None = None) -> Runner:
     """The graph, made ready by a backend to be run by at most so many threads."""
-    if backend_for(backend) == "reference" or not compiles(graph):
+    if backend_for(backend) == "reference":
         return Interpreter(graph)
     from chainrule.native.program import NativeProgram  # brings LLVM, which is slow to import
 

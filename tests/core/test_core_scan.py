@@ -13,7 +13,6 @@ from chainrule import nn
 from chainrule.errors import NoDerivativeError, ShapeError, TraceError, UsageError
 from chainrule.graph import Graph, InvalidGraphError, build, from_text, to_text, verify
 from chainrule.graph.types import ArrayType
-from chainrule.native.program import NativeProgram
 from chainrule.pipeline import Program
 from chainrule.reference import evaluate
 from chainrule.rewrite import rewrite
@@ -307,7 +306,7 @@ def test_a_memory_limit_recomputes_only_what_it_must() -> None:
         _peak(400, memory=1_000)
 
 
-# --- text, checks, backends ---------------------------------------------------------------------
+# --- text, checks ---------------------------------------------------------------------
 
 
 def test_a_loop_prints_with_its_body_and_parses_back() -> None:
@@ -344,13 +343,6 @@ def test_a_body_that_reads_from_outside_is_not_a_graph() -> None:
         build.scan(open_body, [c], [build.input("y", ArrayType(f8.dtype, (3, 2)))], [], 3)
     with pytest.raises(ShapeError, match="scan of 4 steps over"):
         build.scan(open_body, [c], [xs], [], 4)
-
-
-def test_loops_run_on_the_reference_where_native_code_is_asked_for() -> None:
-    """With the same result; the compiler itself says that it cannot."""
-    agree(cr.compile(recurrent, backend="native")(*ARGS), unrolled(*ARGS))
-    with pytest.raises(cr.errors.ChainruleError, match="scan does not compile"):
-        NativeProgram(rewrite(cr.trace(recurrent, *ARGS)))
 
 
 # --- random numbers and layers inside -------------------------------------------------------------

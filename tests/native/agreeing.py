@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chainrule.graph import Graph
+from chainrule.graph import WITH_BODY, Graph, Node
 from chainrule.native.program import NativeProgram
 from chainrule.reference import Interpreter
 
@@ -17,13 +17,21 @@ ROUNDED = frozenset("exp expm1 log log1p sin cos tanh erf power arctan2 sum cont
 EITHER_ZERO = frozenset({"max", "maximum", "minimum"})
 
 
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """Also those of the bodies of loops."""
+    for node in graph.nodes():
+        yield node
+        if node.op in WITH_BODY:
+            yield from all_nodes(node["body"])
+
+
 def is_exact(graph: Graph) -> bool:
-    return not any(n.op in ROUNDED and n.type.is_float for n in graph.nodes())
+    return not any(n.op in ROUNDED and n.type.is_float for n in all_nodes(graph))
 
 
 def unit(graph: Graph) -> float:
     """The rounding unit of the least precise float that a graph computes with."""
-    floats = [n.type.dtype for n in graph.nodes() if n.type.is_float]
+    floats = [n.type.dtype for n in all_nodes(graph) if n.type.dtype.kind == "f"]
     return max((float(np.finfo(d).eps) for d in floats), default=0.0)
 
 
@@ -58,7 +66,7 @@ def assert_agree(graph: Graph, inputs: Sequence[np.ndarray], ulps: float = 32) -
 def compare(
     graph: Graph, got: Sequence[np.ndarray], want: Sequence[np.ndarray], ulps: float
 ) -> None:
-    ops = {n.op for n in graph.nodes()}
+    ops = {n.op for n in all_nodes(graph)}
     for one, other in zip(got, want, strict=True):
         if is_exact(graph):
             assert_same(one, other, zeros=not ops & EITHER_ZERO)

@@ -63,6 +63,20 @@ for number in range(60):
         print(megabytes())
 """
 
+RECURRENT = """
+def watch(event):
+    if isinstance(event, EpochEnded) and event.epoch in (99, 499):
+        print(megabytes())
+
+x = np.random.default_rng(0).normal(size=(320, 12, 2)).astype(np.float32)
+net = cr.nn.Sequential(cr.nn.LSTM(8, last=True), cr.nn.Dense(1))
+run = cr.train(
+    net, (x, x[:, 0, 0]), epochs=500, batch_size=8, validation=0, watchers=[watch],
+    run_dir=sys.argv[1], progress=False, threads=1,
+)
+assert run.summary()["steps"] == 20_000
+"""
+
 
 def growth(program: str, *arguments: object, cache: str) -> float:
     """By how many megabytes a process grows between the two moments at which it tells."""
@@ -90,3 +104,8 @@ def test_a_million_steps_leave_memory_flat(tmp_path: Path) -> None:
 def test_runs_one_after_the_other_leave_memory_flat(tmp_path: Path) -> None:
     """Forty more runs, each with its programs, its helpers and its record."""
     assert growth(AGAIN, cache=str(tmp_path)) < 6
+
+
+def test_twenty_thousand_recurrent_steps_leave_memory_flat(tmp_path: Path) -> None:
+    """Each a loop of twelve steps there and one back."""
+    assert growth(RECURRENT, tmp_path / "run", cache=str(tmp_path / "cache")) < 6

@@ -141,16 +141,15 @@ def test_settings_that_save_memory_change_no_value(kind: str) -> None:
 
 
 def test_a_network_learns_to_remember_the_first_symbol() -> None:
-    """Trained end to end through cr.train: the class is what came first. Where native code is asked
-    for, and steps run many at a time, a step with a loop runs on the reference: the same bits."""
+    """Trained end to end through cr.train, on both backends: the class is what came first."""
     symbols = random.integers(0, 3, (200, 6))
     x, y = np.eye(3, dtype=np.float32)[symbols], symbols[:, 0]
     net = nn.Sequential(nn.GRU(16, last=True), nn.Dense(3))
     settings: Any = {"epochs": 15, "optimizer": cr.optim.adam(0.02), "seed": 0, "measure_every": 7}
     runs = [cr.train(net, (x, y), backend=b, **settings) for b in ("reference", "native")]
-    assert np.mean(np.argmax(runs[0].net(x), axis=-1) == y) > 0.98
-    for one, other in zip(*(cr.tracing.leaves(run.net) for run in runs), strict=True):
-        np.testing.assert_array_equal(one.value, other.value)
+    for run in runs:
+        assert np.mean(np.argmax(run.net(x), axis=-1) == y) > 0.98
+    np.testing.assert_allclose(*(run.history["loss"] for run in runs), rtol=1e-2)
 
 
 # --- Equilibrium --------------------------------------------------------------------------------

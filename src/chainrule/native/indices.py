@@ -1,17 +1,20 @@
-"""Indices out of range: kept from reading or writing there, noted, and told when the call is over.
+"""What goes wrong inside a call: noted, and told when the call is over.
 
-A kernel cannot raise an error. It takes 0 instead of such an index and notes it in a word of the
-arena; after the call Python looks at the words.
+A kernel cannot raise an error. It takes 0 instead of an index out of range, so that nothing is read
+or written there, and notes the index in a word of the arena; after the call Python looks at the
+words. A fixed point that was not reached is noted in two: how many steps were made, and how much
+the last one changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.errors import index_out_of_range
-from chainrule.graph import Graph, Node
+from chainrule.errors import ConvergenceError, index_out_of_range
+from chainrule.graph import WITH_BODY, Graph, Node
 from chainrule.native.ir import Function, Value
 
 _MARK = 2**62  # where even 0 is out of range it is noted with this bit: a word of 0 says nothing
@@ -28,12 +31,31 @@ def _length(node: Node, axis: int) -> int:
     return node.shape[axis]
 
 
-def unsure(graph: Graph, trusted: Collection[Node] = ()) -> dict[Node, int]:
-    """The reads and writes whose indices could point outside, with the number of their word;
-    `trusted` inputs hold no such index."""
-    choosing = [n for n in graph.nodes() if n.op in ("take", "scatter")]
-    doubted = [n for n in choosing if n.operands[1] not in trusted and not _is_sure(n)]
-    return {n: i for i, n in enumerate(doubted)}
+@dataclass(frozen=True)
+class Words:
+    """The first word of each node that has any, and for every word, what notes in it."""
+
+    first: dict[Node, int]
+    nodes: tuple[Node, ...]
+
+
+def words_of(graph: Graph, trusted: Collection[Node], inside: Mapping[Node, Words]) -> Words:
+    """Words for the reads and writes whose indices could point outside (`trusted` inputs hold no
+    such index), for fixed points that must be reached, and for what is `inside` of each loop."""
+    first: dict[Node, int] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes():
+        own: tuple[Node, ...] = ()
+        if node.op in ("take", "scatter"):
+            sure = node.operands[1] in trusted or _is_sure(node)
+            own = () if sure else (node,)
+        elif node.op in WITH_BODY:
+            strict = node.op == "fixed_point" and node["strict"]
+            own = (node,) * (2 * strict) + inside[node].nodes
+        if own:
+            first[node] = len(nodes)
+            nodes += own
+    return Words(first, tuple(nodes))
 
 
 def _is_sure(node: Node) -> bool:
@@ -71,11 +93,15 @@ def _largest(fn: Function, x: Value) -> Value:
     return fn.let(f"call i64 {full}({x})", x.kind, 0)
 
 
-def tell(words: np.ndarray, nodes: Sequence[Node]) -> None:
-    """Raises IndexRangeError for the first word that is not 0, and forgets all."""
+def tell(words: np.ndarray, nodes: tuple[Node, ...]) -> None:
+    """Raises the error of the first word that is not 0, and forgets all."""
     if not words.any():
         return
     number = int(np.flatnonzero(words)[0])
-    bad, size = int(words[number]), size_of_axis(nodes[number])
+    node, noted = nodes[number], words[number : number + 2].copy()
     words[:] = 0
-    raise index_out_of_range(bad if size else bad & ~_MARK, size, str(nodes[number].origin))
+    if node.op == "fixed_point":
+        change = float(noted[1:].view(np.float64)[0])
+        raise ConvergenceError.after(int(noted[0]), change, node["tolerance"], str(node.origin))
+    bad, size = int(noted[0]), size_of_axis(node)
+    raise index_out_of_range(bad if size else bad & ~_MARK, size, str(node.origin))

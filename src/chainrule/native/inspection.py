@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from textwrap import indent
 
 from chainrule.graph import OPS, Graph, Node, multiply_adds
-from chainrule.graph.text import value_names
 from chainrule.native import target
 from chainrule.native.program import NativeProgram
 from chainrule.native.regions import VIEWS, Region, computed_by, reads
+from chainrule.native.routine import Routine
 from chainrule.native.schedule import Scheduled
 
+# What costs nothing: it is there already, or is only handed on.
+_NO_WORK = frozenset({"constant", "iota", "part"})
 STAGES = ("regions", "loops", "llvm", "assembly")
 
 
@@ -39,10 +41,10 @@ class Kernel:
 def native_stages(graph: Graph) -> tuple[dict[str, str], list[Kernel]]:
     """The texts of `STAGES`, and the kernels in the order in which they run."""
     program = NativeProgram(graph)
-    names = value_names(graph)
+    names = program.routine.names
     kernels = kernels_of(program)
     texts = (
-        _regions_text(program, names),
+        _regions_text(program.routine, names),
         _loops_text(program, kernels, names),
         program.text,
         target.assembly(program.text),
@@ -59,21 +61,38 @@ def kernels_of(program: NativeProgram) -> list[Kernel]:
 
 
 def _kernel(number: int, entry: Scheduled, program: NativeProgram) -> Kernel:
-    region = entry.region
+    region, routine = entry.region, program.routine
     lead = lead_of(region)
-    work = [n for n in computed_by(region, program.memory) if _is_work(n)]
+    work = [n for n in computed_by(region, routine.memory) if _is_work(n)]
     work.sort(key=lambda n: (n is not lead, n.serial))
     origins = [n.origin for n in work]
     return Kernel(
         f"kernel {number}",
-        sum(_flops(node) for node in computed_by(region, program.memory)),
-        sum(_bytes_read(node, work) for node in _sources(region, program)),
-        sum(_bytes(node) for node in region.stored),
+        *_cost_of(region, routine),
         entry.phase,
         entry.shared,
         tuple(dict.fromkeys(n.op for n in work)),
         tuple(dict.fromkeys(o.scope for o in origins if o.scope)),
         tuple(dict.fromkeys(f"{o.file}:{o.line}" for o in origins if o.file)),
+    )
+
+
+def _cost_of(region: Region, routine: Routine) -> tuple[int, int, int]:
+    """The flops, and the bytes read and written. Those of a scan are its body's for every step;
+    how many steps a fixed point needs is not known before, so those of one are counted."""
+    if region.lead is not None and region.lead in routine.bodies:
+        body, steps = routine.bodies[region.lead], 1
+        if region.kind == "scan":
+            steps = region.lead["length"]
+        costs = [_cost_of(entry.region, body) for entry in body.scheduled]
+        flops, read, written = (steps * sum(column) for column in zip(*costs, strict=True))
+        return flops, read, written
+    computed = computed_by(region, routine.memory)
+    work = [n for n in computed if _is_work(n)]
+    return (
+        sum(_flops(node) for node in computed),
+        sum(_bytes_read(node, work) for node in _sources(region, routine)),
+        sum(_bytes(node) for node in region.stored),
     )
 
 
@@ -84,7 +103,7 @@ def lead_of(region: Region) -> Node:
 
 def _is_work(node: Node) -> bool:
     """Whether a value costs anything: views are addressing, and constants are there."""
-    return node.op not in VIEWS and node.op not in ("constant", "iota")
+    return node.op not in VIEWS and node.op not in _NO_WORK
 
 
 def _flops(node: Node) -> int:
@@ -97,11 +116,11 @@ def _flops(node: Node) -> int:
     return node.type.size if OPS[node.op].elementwise else 0
 
 
-def _sources(region: Region, program: NativeProgram) -> list[Node]:
+def _sources(region: Region, routine: Routine) -> list[Node]:
     """The values that a kernel reads from memory, each once."""
     found: dict[Node, None] = {}
     for node in region.members:
-        for source, _ in reads(node, program.memory):
+        for source, _ in reads(node, routine.memory):
             if source not in region.members:
                 found[source] = None
     return list(found)
@@ -127,25 +146,28 @@ def _bytes(node: Node) -> int:
 # --- the texts ------------------------------------------------------------------------------
 
 
-def _regions_text(program: NativeProgram, names: dict[Node, str]) -> str:
+def _regions_text(routine: Routine, names: dict[Node, str]) -> str:
     """Which values are computed together, which are stored, and which are never stored."""
-    order = {node: place for place, node in enumerate(program.graph.nodes())}
+    order = {node: place for place, node in enumerate(names)}
 
     def listed(nodes: Sequence[Node]) -> str:
         return ", ".join(names[n] for n in sorted(nodes, key=order.__getitem__)) or "nothing"
 
     parts = []
-    for number, entry in enumerate(program.scheduled):
+    for number, entry in enumerate(routine.scheduled):
         region = entry.region
-        inside = computed_by(region, program.memory)
+        inside = computed_by(region, routine.memory)
         work = [n for n in inside if _is_work(n)]
         ops = ", ".join(f"{names[n]} {n.op}" for n in sorted(work, key=order.__getitem__))
         parts.append(
             f"kernel {number}: {region.kind} over {list(region.domain)}\n"
-            f"  reads     {listed(_sources(region, program))}\n"
+            f"  reads     {listed(_sources(region, routine))}\n"
             f"  computes  {ops}\n"
             f"  stores    {listed(region.stored)}"
         )
+        if region.lead is not None and region.lead in routine.bodies:
+            body = routine.bodies[region.lead]
+            parts.append(indent(f"each step:\n{_regions_text(body, body.names)}", "  "))
     return "\n".join(parts) or "no kernels: every output is an input or a constant"
 
 
@@ -153,11 +175,7 @@ def _loops_text(program: NativeProgram, kernels: Sequence[Kernel], names: dict[N
     """The kernels as they run: who runs them, when, what they cost, and their loops."""
     lines = []
     for kernel, entry in zip(kernels, program.scheduled, strict=True):
-        who = "all threads" if kernel.shared else "first thread"
-        lines.append(
-            f"{kernel.name}: phase {kernel.phase}, {who}, {entry.region.kind} over "
-            f"{list(entry.region.domain)}; {_cost(kernel)}"
-        )
+        lines.append(f"{kernel.name}: {entry.title}; {_cost(kernel)}")
         lines.append(indent(str(program.nest(entry, names)), "  ") + "\n")
     arena = program.layout.arena_size
     flops = sum(kernel.flops for kernel in kernels)

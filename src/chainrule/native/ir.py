@@ -301,8 +301,11 @@ class Function:
         return self.compare("eq", self.add(self.thread, index(1)), self.threads)
 
     @contextmanager
-    def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
-        """`for i in range(start, stop, step)`; the body is what is emitted inside."""
+    def loop(
+        self, start: Value, stop: Value, step: int = 1, going: Value | None = None
+    ) -> Iterator[Value]:
+        """`for i in range(start, stop, step)`; the body is what is emitted inside. It ends early
+        when the slot `going` (bool) does not hold."""
         name = self.fresh("loop")
         before, i = self.block, Value(f"%{name}.i", "i64")
         self.emit(f"br label %{name}.head")
@@ -311,7 +314,10 @@ class Function:
             f"{i.text} = phi i64 [ {start.text}, %{before} ], [ %{name}.next, %{name}.latch ]"
         )
         self.emit(f"%{name}.more = icmp slt {i}, {stop.text}")
-        self.emit(f"br i1 %{name}.more, label %{name}.body, label %{name}.done")
+        more = Value(f"%{name}.more", "bool")
+        if going is not None:
+            more = self.binary("and", more, self.get(going, "bool"))
+        self.emit(f"br {more}, label %{name}.body, label %{name}.done")
         self.label(f"{name}.body")
         yield i
         self.emit(f"br label %{name}.latch")

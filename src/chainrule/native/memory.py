@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import Graph, Node
@@ -15,25 +15,35 @@ _EVER = 1 << 62
 
 @dataclass(frozen=True)
 class Layout:
-    """Argument slots for inputs, outputs and constants, and offsets into the arena."""
+    """Argument slots for inputs, outputs and constants, and offsets into the arena, in which each
+    loop has room to work in."""
 
     slots: dict[Node, int]
     arena: dict[Node, int]
     arena_size: int
     scratch: int  # the offset of room for sorting
-    notes: int  # the offset of the words for indices out of range
+    notes: int  # the offset of the words for what is told after a call
     clock: int  # the offset of the words for the time of each call, where it is taken
 
 
 def plan_memory(
-    graph: Graph, scheduled: Sequence[Scheduled], kept: set[Node], noted: int, clocks: int
+    graph: Graph,
+    scheduled: Sequence[Scheduled],
+    kept: set[Node],
+    noted: int,
+    clocks: int,
+    rooms: Mapping[Node, int],
+    constants: Sequence[Node],
 ) -> Layout:
     """Offsets by lifetime: a value's room is free again after the last phase that reads it.
-    `noted` and `clocks` are how many words for indices and for times there are."""
+    `noted` and `clocks` are how many words for notes and for times there are, `rooms` how many
+    bytes each loop works in, and `constants` those of their bodies."""
     slots = {n: i for i, n in enumerate(graph.inputs)}
     for node in [*dict.fromkeys(graph.outputs), *sorted(kept, key=lambda n: n.serial)]:
         if node not in slots and (node in graph.outputs or node.op == "constant"):
             slots[node] = len(slots)
+    for node in constants:
+        slots.setdefault(node, len(slots))
     last: dict[Node, int] = {}
     for entry in scheduled:
         for node in entry.region.stored:
@@ -42,14 +52,12 @@ def plan_memory(
             for source, _ in reads(node, kept):
                 last[source] = max(last.get(source, 0), entry.phase)
     room = _Room()
+    wanted = [(n, n.type.bytes, e.phase, last[n]) for e in scheduled for n in e.region.stored]
+    phases = {entry.region.lead: entry.phase for entry in scheduled}
+    wanted += [(loop, size, phases[loop], phases[loop]) for loop, size in rooms.items()]
     # Flags are taken down before anything runs: their room was nobody's before.
-    stored = [(n, entry.phase) for entry in scheduled for n in entry.region.stored]
-    stored.sort(key=lambda pair: not is_flag(pair[0]))
-    arena = {
-        node: room.take(node.type.size * node.type.dtype.itemsize, phase, last[node])
-        for node, phase in stored
-        if node not in slots
-    }
+    wanted.sort(key=lambda want: (not is_flag(want[0]), want[2]))
+    arena = {n: room.take(size, *when) for n, size, *when in wanted if n not in slots}
     leads = [entry.region.lead for entry in scheduled if entry.region.kind == "argsort"]
     sorted_axes = [lead.shape[lead["axis"]] for lead in leads if lead is not None]
     scratch = room.size

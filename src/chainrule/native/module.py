@@ -12,6 +12,7 @@ from chainrule.graph.types import short_name
 from chainrule.native import (
     bits,
     contract,
+    loops,
     maps,
     moves,
     reductions,
@@ -21,12 +22,13 @@ from chainrule.native import (
     windows,
 )
 from chainrule.native.ir import SIZES, Function, index
-from chainrule.native.memory import Layout
-from chainrule.native.regions import Region, computed_by, is_flag, reads
+from chainrule.native.regions import Region, computed_by, is_flag, memory_behind, reads
+from chainrule.native.routine import Routine
 from chainrule.native.schedule import Scheduled
 from chainrule.native.writer import Writer
 
-# What a kernel is given: a value, or "scratch", or "notes".
+# What a kernel is given: a value, for a loop by its own node the memory that it works in, or
+# "scratch", "notes", "barrier".
 Argument = Node | str
 
 _EMITTERS = {
@@ -52,43 +54,43 @@ class Call:
 
 
 class Module:
-    """The module of a program. `unsure` are reads and writes by indices, with the number of the
-    word for one out of range. With `timed`, each call's cycles are added up in the arena."""
+    """The module of a program, and of its loops' bodies, which read alike: each is a function of a
+    table of addresses, as its kernels are functions of addresses. With `timed`, the cycles of the
+    program's calls are added up in the arena."""
 
     def __init__(
-        self,
-        scheduled: Sequence[Scheduled],
-        memory: set[Node],
-        unsure: dict[Node, int],
-        layout: Layout,
-        drivers: Sequence[str],
-        team: int,
-        timed: bool,
+        self, routine: Routine, drivers: Sequence[str], team: int, *, timed: bool = False
     ) -> None:
-        self._memory = memory
-        self._layout = layout
-        self._unsure = unsure
         self._declared: set[str] = set()
         self._functions: dict[str, str] = {}  # text without a name -> name
+        self._bodies: dict[Routine, str] = {}  # their functions' names
         self._team = team
         self._timed = timed
         self._fresh = itertools.count()
-        self.calls = [self._call(entry) for entry in scheduled]
+        self.calls = self._calls(routine)
         texts = [text.replace("@KERNEL", f"@{n}") for text, n in self._functions.items()]
-        main = self._main()
+        main = self._text(routine, self.calls, is_program=True)
         parts = [target.header(), *texts, main, threads.BARRIER, *drivers]
-        self.text = "\n\n".join([*parts, *sorted(self._declared), target.footer()])
+        declared = sorted(d for d in self._declared if not any(d in text for text in drivers))
+        self.text = "\n\n".join([*parts, *declared, target.footer()])
 
-    def _call(self, entry: Scheduled) -> Call:
-        fn, arguments = self._kernel(entry)
-        name = self._functions.setdefault(fn.text(), f"kernel{len(self._functions)}")
-        return Call(name, arguments, entry)
+    def _calls(self, routine: Routine) -> list[Call]:
+        return [self._call(entry, routine) for entry in routine.scheduled]
 
-    def _kernel(self, entry: Scheduled) -> tuple[Function, list[Argument]]:
-        region = entry.region
+    def _call(self, entry: Scheduled, routine: Routine) -> Call:
+        is_loop = entry.region.lead in routine.bodies
+        fn, arguments = (self._loop if is_loop else self._kernel)(entry, routine)
+        return Call(self._named(fn.text(), "loop" if is_loop else "kernel"), arguments, entry)
+
+    def _named(self, text: str, kind: str) -> str:
+        """The name of the function with this text."""
+        return self._functions.setdefault(text, f"{kind}{len(self._functions)}")
+
+    def _kernel(self, entry: Scheduled, routine: Routine) -> tuple[Function, list[Argument]]:
+        region, memory, words = entry.region, routine.memory, routine.words.first
         used: dict[Node, bool] = {}
         for node in region.members:
-            for source, _ in reads(node, self._memory):
+            for source, _ in reads(node, memory):
                 used[source] = used.get(source, False)
         for node in region.stored:
             used[node] = True
@@ -96,82 +98,109 @@ class Module:
         used = {n: w for n, w in used.items() if n not in inside}
         arguments: list[Argument] = list(used)
         attributes = ["noalias" if w else "noalias readonly" for w in used.values()]
-        noted = [n for n in self._unsure if n in computed_by(region, self._memory)]
+        noted = [n for n in words if n in computed_by(region, memory)]
         for name, needed in (("scratch", region.kind == "argsort"), ("notes", bool(noted))):
             if needed:
                 arguments.append(name)
                 attributes.append("noalias")
         fn = Function("KERNEL", attributes, self._declared)
-        w = Writer(fn, self._memory, dict(zip(used, fn.parameters, strict=False)))
+        w = Writer(fn, memory, dict(zip(used, fn.parameters, strict=False)))
         w.parallel = entry.shared
         for node in noted:
-            w.words[node] = fn.at(fn.parameters[-1], index(self._unsure[node]), "i64")
+            w.words[node] = fn.at(fn.parameters[-1], index(words[node]), "i64")
         self._emit(w, entry, arguments)
+        return fn, arguments
+
+    def _loop(self, entry: Scheduled, routine: Routine) -> tuple[Function, list[Argument]]:
+        """The function of a loop, which calls that of its body."""
+        loop, parts = entry.region.lead, entry.region.stored
+        assert loop is not None
+        body = routine.bodies[loop]
+        if body not in self._bodies:
+            text = self._text(body, self._calls(body), is_program=False)
+            self._bodies[body] = self._named(text, "body")
+        constants = [n for n in body.layout.slots if n.op == "constant"]
+        used = dict.fromkeys([*map(memory_behind, loop.operands), *parts, *constants, loop])
+        arguments: list[Argument] = [*used, "barrier"]
+        is_noted = loop in routine.words.first
+        if is_noted:
+            arguments.append("notes")
+        fn = Function("KERNEL", [""] * len(arguments), self._declared)
+        given = dict(zip(arguments, fn.parameters, strict=True))
+        words = None
+        if is_noted:
+            words = fn.at(given["notes"], index(routine.words.first[loop]), "i64")
+        callee = self._bodies[body]
+        loops.emit_loop(loops.Loop(fn, loop, parts, body, given, callee, words))
         return fn, arguments
 
     def _emit(self, w: Writer, entry: Scheduled, arguments: Sequence[Argument]) -> None:
         region, lanes = entry.region, lanes_of(entry.region)
         if region.kind == "contract":
-            contract.emit_contract(w, region, contract_plan(entry, self._memory, self._team))
+            contract.emit_contract(w, region, contract_plan(entry, w.memory, self._team))
         elif region.kind == "argsort":
             sorting.emit_argsort(w, region, w.fn.parameters[arguments.index("scratch")])
         else:
             _EMITTERS[region.kind](w, region, lanes)
 
-    # --- the program ------------------------------------------------------------------------
+    # --- routines ---------------------------------------------------------------------------
 
-    def _main(self) -> str:
-        """Every thread runs it, and waits for the others between phases."""
-        slots, layout = self._layout.slots, self._layout
+    def _text(self, routine: Routine, calls: Sequence[Call], *, is_program: bool) -> str:
+        """A routine as a function. Every thread runs it, and waits for the others between phases.
+        The table of a body also says where notes are taken: in the arena of the program."""
+        slots, layout = routine.layout.slots, routine.layout
+        name, attributes = ("@program", "") if is_program else ("@KERNEL", " #0")
+        header = f"define {'' if is_program else 'internal '}void {name}"
         lines = [
-            "define void @program(ptr %table, i64 %thread, i64 %threads, ptr %barrier) {",
+            f"{header}(ptr %table, i64 %thread, i64 %threads, ptr %barrier){attributes} {{",
             "entry:",
         ]
-        pointers: dict[Argument, str] = {}
+        pointers: dict[Argument, str] = {"barrier": "%barrier"}
         addresses: list[tuple[Argument, int]] = [*slots.items(), ("arena", len(slots))]
+        if not is_program:
+            addresses.append(("notes", len(slots) + 1))
         for what, slot in addresses:
             place = f"%s{slot}"
             lines.append(f"  {place}.at = getelementptr ptr, ptr %table, i64 {slot}")
             lines.append(f"  {place} = load ptr, ptr {place}.at")
             pointers[what] = place
-        parts: list[tuple[Argument, int]] = [*layout.arena.items()]
-        parts += [("scratch", layout.scratch), ("notes", layout.notes)]
+        parts: list[tuple[Argument, int]] = [*layout.arena.items(), ("scratch", layout.scratch)]
+        if is_program:
+            parts.append(("notes", layout.notes))
         for number, (part, offset) in enumerate(parts):
             lines.append(f"  %a{number} = getelementptr i8, ptr {pointers['arena']}, i64 {offset}")
             pointers[part] = f"%a{number}"
         lines.append("  %first = icmp eq i64 %thread, 0")
-        lines += self._flags_down(pointers)
-        for phase in sorted({call.scheduled.phase for call in self.calls}):
-            lines += self._phase(phase, pointers)
+        lines += _flags_down(calls, pointers)
+        clock = f"ptr %s{len(slots)}, i64 {layout.clock}" if is_program and self._timed else ""
+        for phase in sorted({call.scheduled.phase for call in calls}):
+            lines += self._phase(phase, calls, pointers, clock)
         return "\n".join([*lines, "  ret void", "}"])
 
-    def _flags_down(self, pointers: dict[Argument, str]) -> list[str]:
-        flags = [n for c in self.calls for n in c.scheduled.region.stored if is_flag(n)]
-        if not flags:
-            return []
-        lines = ["  br i1 %first, label %flags, label %begin", "flags:"]
-        lines += [f"  store atomic i8 0, ptr {pointers[n]} monotonic, align 1" for n in flags]
-        return [*lines, "  br label %begin", "begin:"]
-
-    def _phase(self, phase: int, pointers: dict[Argument, str]) -> list[str]:
+    def _phase(
+        self, phase: int, calls: Sequence[Call], pointers: dict[Argument, str], clock: str
+    ) -> list[str]:
         lines: list[str] = []
-        now = [(i, c) for i, c in enumerate(self.calls) if c.scheduled.phase == phase]
+        now = [(i, c) for i, c in enumerate(calls) if c.scheduled.phase == phase]
         for number, call in now:
             if call.scheduled.shared:
-                lines += self._take_time(number, _line(call, pointers, "%thread", "%threads"))
+                lines += self._take_time(
+                    clock, number, _line(call, pointers, "%thread", "%threads")
+                )
         alone = [(i, c) for i, c in now if not c.scheduled.shared]
         if alone:
             lines += [f"  br i1 %first, label %alone{phase}, label %after{phase}"]
             lines += [f"alone{phase}:"]
             for number, call in alone:
-                lines += self._take_time(number, _line(call, pointers, "0", "1"))
+                lines += self._take_time(clock, number, _line(call, pointers, "0", "1"))
             lines += [f"  br label %after{phase}", f"after{phase}:"]
         wait = "  call void @wait(ptr %barrier, i64 %threads)"
-        return [*lines, *self._take_time(len(self.calls), wait)]
+        return [*lines, *self._take_time(clock, len(calls), wait)]
 
-    def _take_time(self, number: int, line: str) -> list[str]:
-        """The line, and its cycles on the first thread, added to a word of the arena."""
-        if not self._timed:
+    def _take_time(self, clock: str, number: int, line: str) -> list[str]:
+        """The line, and its cycles on the first thread, added to a word behind the `clock`; an
+        empty one takes no time."""
+        if not clock:
             return [line]
         self._declared.add("declare i64 @llvm.readcyclecounter()")
         name = f"time{next(self._fresh)}"
@@ -181,10 +210,22 @@ class Module:
             f"  %{name}.to = call i64 @llvm.readcyclecounter()",
             f"  %{name}.spent = sub i64 %{name}.to, %{name}.from",
             f"  %{name}.counted = select i1 %first, i64 %{name}.spent, i64 0",
-            f"  %{name}.at = getelementptr i8, ptr %s{len(self._layout.slots)}, "
-            f"i64 {self._layout.clock + 8 * number}",
+            f"  %{name}.clock = getelementptr i8, {clock}",
+            f"  %{name}.at = getelementptr i64, ptr %{name}.clock, i64 {number}",
             f"  %{name}.old = atomicrmw add ptr %{name}.at, i64 %{name}.counted monotonic",
         ]
+
+
+def _flags_down(calls: Sequence[Call], pointers: dict[Argument, str]) -> list[str]:
+    flags = [n for c in calls for n in c.scheduled.region.stored if is_flag(n)]
+    if not flags:
+        return []
+    lines = ["  br i1 %first, label %flags, label %begin", "flags:"]
+    lines += [f"  store atomic i8 0, ptr {pointers[n]} monotonic, align 1" for n in flags]
+    lines += ["  br label %begin", "begin:"]
+    if all(call.scheduled.phase for call in calls):  # no barrier of a first phase comes between
+        lines.append("  call void @wait(ptr %barrier, i64 %threads)")
+    return lines
 
 
 def lanes_of(region: Region) -> int:

@@ -83,6 +83,21 @@ def nest_of(
     return _pass(region, shared, lanes, names)
 
 
+def steps_nest(loop: Node, kernels: Sequence[tuple[str, LoopNest]]) -> LoopNest:
+    """A loop over steps, with the kernels of its body inside, each under its heading."""
+    nest = _Nest()
+    if loop.op == "scan":
+        nest.enter(Loop("step", loop["length"], -1 if loop["reverse"] else 1))
+    else:
+        nest.enter(Loop("step", loop["max_iterations"]))
+    for heading, inside in kernels:
+        nest.say(f"# {heading}")
+        nest.lines += [(nest.depth + depth, line) for depth, line in inside.lines]
+    if loop.op == "fixed_point":
+        nest.say(f"stop if the states changed by {loop['tolerance']:g} of their size or less")
+    return nest.done()
+
+
 def _stores(region: Region, names: dict[Node, str], lead: Node | None = None) -> list[str]:
     """A statement for each value that is put down or noted."""
     told = []

@@ -9,16 +9,15 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, ShapeError
-from chainrule.graph import WITH_BODY, ArrayType, Graph, Node
+from chainrule.errors import ShapeError
+from chainrule.graph import ArrayType, Graph, Node
 from chainrule.native import target, threads
-from chainrule.native.indices import tell, unsure
-from chainrule.native.memory import ALIGN, plan_memory
+from chainrule.native.indices import tell
+from chainrule.native.memory import ALIGN
 from chainrule.native.module import Module, contract_plan, lanes_of
-from chainrule.native.nests import LoopNest, nest_of
-from chainrule.native.regions import buffers, fuse, rows_read_in_place
-from chainrule.native.schedule import Scheduled, schedule, useful_threads
-from chainrule.native.splitting import split_sums
+from chainrule.native.nests import LoopNest, nest_of, steps_nest
+from chainrule.native.routine import Routine, plan_routine
+from chainrule.native.schedule import Scheduled
 from chainrule.native.threads import ENTRY
 
 
@@ -48,25 +47,13 @@ class NativeProgram:
         trusted: Collection[Node] = (),
         timed: bool = False,
     ) -> None:
-        loop = next((n for n in graph.nodes() if n.op in WITH_BODY), None)
-        if loop is not None:
-            raise ChainruleError(
-                f"{loop.op} does not compile to native code yet",
-                where=str(loop.origin) or None,
-                do='use backend="reference" for this function',
-            )
-        self.graph = graph = split_sums(graph)
-        self.memory = buffers(graph, rows_read_in_place(graph, trusted))
-        self._unsure = unsure(graph, trusted)
-        self.regions = fuse(graph, self.memory)
-        self.scheduled = schedule(self.regions, self.memory)
-        self.useful_threads = useful_threads(self.scheduled)
         self._most_threads = threads
-        clocks = len(self.scheduled) + 1 if timed else 0
-        self.layout = plan_memory(graph, self.scheduled, self.memory, len(self._unsure), clocks)
-        module = Module(
-            self.scheduled, self.memory, self._unsure, self.layout, drivers, self.team, timed
-        )
+        self.routine = plan_routine(graph, trusted, timed=timed)
+        self.graph = self.routine.graph
+        self.memory, self.layout = self.routine.memory, self.routine.layout
+        self.scheduled = self.routine.scheduled
+        self.useful_threads = self.routine.useful_threads
+        module = Module(self.routine, drivers, self.team, timed=timed)
         self.calls, self.text = module.calls, module.text
         self.code = target.Code(target.compile_module(self.text))
         self._entry = self.code.function("program", *ENTRY)
@@ -82,11 +69,20 @@ class NativeProgram:
         """How many threads run it."""
         return threads.team_size(self.useful_threads, self._most_threads)
 
-    def nest(self, entry: Scheduled, names: dict[Node, str]) -> LoopNest:
-        """A kernel's loops, its values called by `names`."""
+    def nest(
+        self, entry: Scheduled, names: dict[Node, str], routine: Routine | None = None
+    ) -> LoopNest:
+        """A kernel's loops, its values called by `names`; one of the program's, or of a loop's
+        `routine`."""
+        routine = routine or self.routine
+        lead = entry.region.lead
+        if lead is not None and lead in routine.bodies:
+            body = routine.bodies[lead]
+            inside = [(inner.title, self.nest(inner, body.names, body)) for inner in body.scheduled]
+            return steps_nest(lead, inside)
         plan = None
         if entry.region.kind == "contract":
-            plan = contract_plan(entry, self.memory, self.team)
+            plan = contract_plan(entry, routine.memory, self.team)
         return nest_of(entry.region, entry.shared, lanes_of(entry.region), names, plan)
 
     def arena(self) -> np.ndarray:
@@ -95,10 +91,12 @@ class NativeProgram:
         return raw[-raw.ctypes.data % ALIGN :]
 
     def check(self, arena: np.ndarray) -> None:
-        """Raises IndexRangeError if an index was out of range since the last check."""
-        if self._unsure:
-            start, stop = self.layout.notes, self.layout.notes + 8 * len(self._unsure)
-            tell(arena[start:stop].view(np.int64), list(self._unsure))
+        """Raises IndexRangeError if an index was out of range since the last check, and
+        ConvergenceError if a fixed point was not reached."""
+        nodes = self.routine.words.nodes
+        if nodes:
+            start, stop = self.layout.notes, self.layout.notes + 8 * len(nodes)
+            tell(arena[start:stop].view(np.int64), nodes)
 
     def cycles(self, arena: np.ndarray) -> np.ndarray:
         """Processor cycles of the first thread: in each of `calls`, and at the end in waiting."""

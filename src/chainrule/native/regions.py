@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.graph import OPS, Graph, Node, users
+from chainrule.graph import OPS, WITH_BODY, Graph, Node, build, made_by, users
 from chainrule.graph.ops import split_spec
+from chainrule.graph.types import TupleType
 
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
 # Ops that read their operands by address, so these must lie in memory.
@@ -76,7 +77,7 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
     pinned = set(kept)  # what must have memory for another reason than to be computed once
     depth: dict[Node, int] = {}
     for node in nodes:
-        if node.op in _OWN_KERNEL:
+        if node.op in _OWN_KERNEL or node.op == "part":
             kept.add(node)
         if node.op == "constant" and node.type.size != 1:
             kept.add(node)
@@ -84,8 +85,13 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
             reused |= {node} - kept
             kept.add(node)
         if node.op == "reshape" and not is_unit_reshape(node):
-            kept.add(_memory_behind(node.operands[0]))
-            pinned.add(_memory_behind(node.operands[0]))
+            behind = [memory_behind(node.operands[0])]
+        elif node.op in WITH_BODY:  # a step reads its rows at an address
+            behind = [memory_behind(n) for n in node.operands]
+        else:
+            behind = []
+        kept.update(behind)
+        pinned.update(behind)
         if node.op in _ADDRESSING or node.op == "window":  # windows show elements many times
             for operand in node.operands:
                 pinned.add(_make_addressable(operand, kept, in_place))
@@ -94,7 +100,7 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
         if depth[node] > _DEEPEST:
             kept.add(node)
     kept -= {n for n in reused - pinned if _is_light(n, kept)}
-    return {n for n in kept if n.op != "input"}
+    return {n for n in kept if n.op != "input" and n.op not in WITH_BODY}
 
 
 def _is_light(node: Node, kept: set[Node]) -> bool:
@@ -128,7 +134,7 @@ def _times_computed(nodes: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
     return times
 
 
-def _memory_behind(node: Node) -> Node:
+def memory_behind(node: Node) -> Node:
     """What must be contiguous memory for a reshape of `node` to be the same memory."""
     while node.op == "reshape":
         (node,) = node.operands
@@ -159,7 +165,7 @@ def rows_read_in_place(graph: Graph, numbers: Collection[Node]) -> set[Node]:
 
     chosen = [n for n in graph.nodes() if n.op == "take" and n.operands[1] in numbers]
     found = [n for n in chosen if n["axis"] == 0 and n.operands[1].ndim == 1]
-    return {n for n in found if _memory_behind(n.operands[0]).op == "input" and is_read_well(n, 0)}
+    return {n for n in found if memory_behind(n.operands[0]).op == "input" and is_read_well(n, 0)}
 
 
 def _runs_along(contraction: Node, operand: Node, axis: int) -> bool:
@@ -187,8 +193,16 @@ def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
     """The regions, in an order in which they can run. `kept` is what has memory of its own."""
     regions: list[Region] = []
     home: dict[Node, int] = {}
-    for node in graph.nodes():
-        if node not in kept or node.op == "constant":
+    nodes = graph.nodes()
+    parts = [node for node in nodes if node.op == "part"]
+    for node in nodes:
+        if node.op in WITH_BODY:
+            results = _results(node, [n for n in parts if n.operands[0] is node])
+            steps = node["length"] if node.op == "scan" else node["max_iterations"]
+            regions.append(Region(node.op, (steps,), node, results))
+            home.update(dict.fromkeys(results, len(regions) - 1))
+            continue
+        if node not in kept or node.op in ("constant", "part"):
             continue
         if node.op in _OWN_KERNEL and not is_flag(node):
             domain = node.shape if node.op == "contract" else _domain(node)
@@ -198,6 +212,16 @@ def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
         home[node] = _place(node, regions, home, kept)
     _drop_unread(graph, regions, kept)
     return regions
+
+
+def _results(loop: Node, read: Sequence[Node]) -> list[Node]:
+    """All that a loop gives, in order: also parts that nobody reads have memory. A part that is
+    there twice has it twice."""
+    assert isinstance(loop.type, TupleType)
+    given = {node["index"] for node in read}
+    with made_by(loop.origin, "native"):
+        others = [build.part(loop, i) for i in range(len(loop.type.parts)) if i not in given]
+    return sorted([*read, *others], key=lambda node: int(node["index"]))
 
 
 def _domain(node: Node) -> tuple[int, ...]:
@@ -263,4 +287,5 @@ def _drop_unread(graph: Graph, regions: list[Region], kept: set[Node]) -> None:
             (node,) = node.operands
             read_elsewhere.add(node)
     for region in regions:
-        region.stored = [n for n in region.members if n in read_elsewhere or is_flag(n)]
+        whole = region.kind in WITH_BODY
+        region.stored = [n for n in region.members if whole or n in read_elsewhere or is_flag(n)]

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chainrule.graph import ArrayType, Graph, Node, build
+from chainrule.graph import ArrayType, Graph, Node
 from chainrule.known import Known
 from chainrule.native import threads
 from chainrule.native.program import NativeProgram
+from chainrule.native.routine import distinct
 from chainrule.native.threads import ENTRY
 from chainrule.runtime.batches import choosing
 from chainrule.runtime.driver import Word, driver
@@ -190,11 +191,11 @@ class StepLoop:
         def compiled() -> NativeProgram:
             drivers = [text] if text else []
             if self._whole:
-                return NativeProgram(_distinct(graph), drivers, self._threads, timed=timed)
+                return NativeProgram(distinct(graph), drivers, self._threads, timed=timed)
             choosy, rows = choosing(graph, self._count, self._sources)
             trusted = [rows]
             return NativeProgram(
-                _distinct(choosy), drivers, self._threads, trusted=trusted, timed=timed
+                distinct(choosy), drivers, self._threads, trusted=trusted, timed=timed
             )
 
         return _KNOWN.get(key, compiled)
@@ -307,16 +308,3 @@ def _values(words: Array, node: Node) -> Array:
     """The scalars that begin 8-byte words."""
     dtype = node.type.dtype
     return np.ascontiguousarray(words).view(dtype)[:: 8 // dtype.itemsize]
-
-
-def _distinct(graph: Graph) -> Graph:
-    """The graph with every output computed into memory of its own: a value that does not change,
-    or that is an output twice, is copied."""
-    taken: set[Node] = set()
-    outputs = []
-    for node in graph.outputs:
-        if node.op in ("input", "constant") or node in taken:
-            node = build.make("stop", node)
-        taken.add(node)
-        outputs.append(node)
-    return graph.with_outputs(outputs, graph.output_names)

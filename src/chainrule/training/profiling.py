@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import optim
-from chainrule.backends import check_native, compiles
+from chainrule.backends import check_native
 from chainrule.data import Source, fingerprint, permutation
-from chainrule.errors import ChainruleError, DataError, UsageError
+from chainrule.errors import DataError, UsageError
 from chainrule.observe.profile import KernelTime, Profile, profile_text
 from chainrule.store import write_atomic
 from chainrule.tracing import trees
@@ -62,12 +62,6 @@ def profile(
     whole = size == len(train_rows)
     sources = _sources(saved, prepared, train_rows if whole else slice(None))
     graph = builder.prepare(carry, [s[:size] for s in sources], False).graph
-    if not compiles(graph):
-        raise ChainruleError(
-            "this run's step has loops (scan, recurrent layers or fixed_point), which run on the "
-            "reference backend: there are no kernels to time",
-            where=str(net),
-        )
     buffers = CarryBuffers(carry)
     buffers.put(carry)
     names = [name.rpartition(".")[2] for name in graph.output_names[len(carry) :]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.backends import backend_for, compiles
+from chainrule.backends import backend_for
 from chainrule.training.full_batch import FullBatchStep
 from chainrule.training.step import Carry, Ready, StepBuilder
 from chainrule.training.telling import StepResult, results_of
@@ -63,7 +63,7 @@ class Stepping:
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """Takes a step for each row of `rows` ([steps, batch]: rows of the sources), or fewer:
         until a moment has passed."""
-        if self._native is not None and self._native.can(carry, rows):
+        if self._native is not None:
             if self.prompt and self._every > 0:
                 rows = rows[: -first_step % self._every + 1]
             return self._native.take(carry, rows, first_step)
@@ -95,12 +95,6 @@ class _Native:
         self._loops: dict[int, _Sized] = {}
         self._told: Any = None
         self._buffers: Any = None
-
-    def can(self, carry: Carry, rows: Array) -> bool:
-        """Whether the step compiles for batches of this size."""
-        if rows.shape[1] in self._loops:
-            return True
-        return compiles(self._prepared(carry, rows, self._every == 1).graph)
 
     def take(self, carry: Carry, rows: Array, first_step: int) -> Taken:
         """As `Stepping.take`."""
