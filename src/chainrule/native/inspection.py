@@ -63,7 +63,7 @@ def kernels_of(program: NativeProgram) -> list[Kernel]:
 def _kernel(number: int, entry: Scheduled, program: NativeProgram) -> Kernel:
     region, routine = entry.region, program.routine
     lead = lead_of(region)
-    work = [n for n in computed_by(region, routine.memory) if _is_work(n)]
+    work = [n for n in {lead, *computed_by(region, routine.memory)} if n is lead or _is_work(n)]
     work.sort(key=lambda n: (n is not lead, n.serial))
     origins = [n.origin for n in work]
     return Kernel(
