@@ -30,6 +30,7 @@ class Pace:
         return (self._most if best == 1 else 1), min(seconds, PROBE_FOR)
 
     def note(self, team: int, seconds: float) -> None:
-        """A step took so long."""
+        """A step took so long. A shorter time counts at once, and a longer one by half: the first
+        steps are slow, and any may be disturbed."""
         before = self._seconds.get(team, seconds)
-        self._seconds[team] = (before + seconds) / 2
+        self._seconds[team] = min(seconds, (before + seconds) / 2)
