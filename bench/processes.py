@@ -35,7 +35,9 @@ def environment(**more: str) -> dict[str, str]:
     """The same for every process that is measured: two threads, and this checkout first."""
     threads = str(THREADS)
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    return os.environ | {
+    # Byte code is kept, as Python does unless told otherwise.
+    kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
