@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from page_reader import Element, read_page
 
@@ -163,6 +163,7 @@ def test_a_heat_map_shades_by_size_and_names_what_has_no_size() -> None:
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=30), st.booleans(), st.booleans())
+@example([8e293, -1.7976931348623075e308], False, False)  # a span that is no finite number
 def test_every_size_has_an_ink_that_the_style_sheet_knows(
     values: list[float], log: bool, guided: bool
 ) -> None:

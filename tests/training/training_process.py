@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.errors import ChainruleError
-from chainrule.observe.events import Event, RunStarted
+from chainrule.observe.events import EpochEnded, Event, RunStarted, StepMeasured
 from chainrule.training import loop
+
+PAUSE = 0.015  # seconds, some two hundred times in a run
 
 
 def data(rows: int) -> tuple[Any, Any]:
@@ -53,8 +56,11 @@ def train(run_dir: Path | None, **options: Any) -> cr.Run:
 
 
 def _say(event: Event) -> None:
+    """Also takes its time, so that the run lasts about as long as there are moments to stop it."""
     if isinstance(event, RunStarted):
         print("started", flush=True)
+    elif isinstance(event, StepMeasured | EpochEnded):
+        time.sleep(PAUSE)
 
 
 def main() -> None:

@@ -62,7 +62,8 @@ class Shades:
             start, value, end = (
                 math.log(min(max(v, SMALLEST), LARGEST)) for v in (start, value, end)
             )
-        return (value - start) / (end - start) if end != start else 0.0
+        span = end / 2 - start / 2  # halves, whose difference is finite
+        return (value / 2 - start / 2) / span if span else 0.0
 
     def key(self) -> tuple[list[str], list[tuple[float, float]]]:
         """The inks of the colour bar, and the places (0 to 1) on it where a value is named."""
