@@ -80,9 +80,6 @@ class Function:
         self.emit(f"{value.text} = {instruction}")
         return value
 
-    def comment(self, text: str) -> None:
-        self.emit(f"; {text}")
-
     def label(self, name: str) -> None:
         self._lines.append(f"{name}:")
         self.block = name

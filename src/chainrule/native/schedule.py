@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from chainrule.graph import OPS, WITH_BODY, Node, multiply_adds
+from chainrule.graph import WITH_BODY, Node, multiply_adds
 from chainrule.native.regions import Region, is_flag, pads_lines, reads
 
 # Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
@@ -119,16 +119,3 @@ def useful_threads(work: float) -> int:
     """How many threads make a program faster whose threads share so much work: each has as much to
     do as one of the first two."""
     return max(1, int(min(2 * work / THREADS_FROM, 2.0**31)))
-
-
-def describe(scheduled: Sequence[Scheduled]) -> str:
-    """The schedule as text, a line for each region."""
-    lines = []
-    for entry in scheduled:
-        who = "shared" if entry.shared else "first thread"
-        elementwise = sum(bool(OPS[n.op].elementwise) for n in entry.region.members)
-        lines.append(
-            f"phase {entry.phase}, {who}: {entry.region} "
-            f"({cost(entry.region) / 1000:.1f} us, {elementwise} elementwise)"
-        )
-    return "\n".join(lines)

@@ -1,7 +1,8 @@
 """Many training steps in one native call.
 
 Receives: the graph of one step, whose first inputs and outputs are the carry, and the arrays that
-batches are gathered from. Returns: a `StepLoop` that runs any number of steps on given rows.
+the rows of its batches are read from, where they lie. Returns: a `StepLoop` that runs any number of
+steps on given rows.
 """
 
 from __future__ import annotations
