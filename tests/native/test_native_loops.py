@@ -276,7 +276,8 @@ def test_the_stages_show_what_is_inside_a_loop() -> None:
     (kernel,) = said.kernels
     assert kernel.flops == 6 * (2 * 2 * 3 * 3 + 3 * 6)
     assert kernel.bytes_written == 6 * 2 * 8 * 6
-    assert re.search(r"scan over \[6\].*\n  for step in 6:\n    # phase 0, first", said["loops"])
+    apart = r"    # each thread takes the same rows.*\n    # phase 0, all threads"
+    assert re.search(r"scan over \[6\].*\n  for step in 6:\n" + apart, said["loops"])
     assert "  each step:\n  kernel 0: " in said["regions"]
     assert "@body" in said["llvm"]
 

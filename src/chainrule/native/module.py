@@ -66,6 +66,7 @@ class Module:
         self._bodies: dict[Routine, str] = {}  # their functions' names
         self._team = team
         self._timed = timed
+        self._grains: dict[Routine, int] = {}
         self._fresh = itertools.count()
         self.calls = self._calls(routine)
         texts = [text.replace("@KERNEL", f"@{n}") for text, n in self._functions.items()]
@@ -81,6 +82,12 @@ class Module:
         is_loop = entry.region.lead in routine.bodies
         fn, arguments = (self._loop if is_loop else self._kernel)(entry, routine)
         return Call(self._named(fn.text(), "loop" if is_loop else "kernel"), arguments, entry)
+
+    def _grain(self, routine: Routine) -> int:
+        """How many rows of a step no two threads share; 0 where rows meet."""
+        if routine not in self._grains:
+            self._grains[routine] = grain_of(routine, self._team)
+        return self._grains[routine]
 
     def _named(self, text: str, kind: str) -> str:
         """The name of the function with this text."""
@@ -106,6 +113,7 @@ class Module:
         fn = Function("KERNEL", attributes, self._declared)
         w = Writer(fn, memory, dict(zip(used, fn.parameters, strict=False)))
         w.parallel = entry.shared
+        w.grain = self._grain(routine)
         for node in noted:
             w.words[node] = fn.at(fn.parameters[-1], index(words[node]), "i64")
         self._emit(w, entry, arguments)
@@ -137,7 +145,8 @@ class Module:
     def _emit(self, w: Writer, entry: Scheduled, arguments: Sequence[Argument]) -> None:
         region, lanes = entry.region, lanes_of(entry.region)
         if region.kind == "contract":
-            contract.emit_contract(w, region, contract_plan(entry, w.memory, self._team))
+            p = contract_plan(entry, w.memory, self._team, w.grain)
+            contract.emit_contract(w, region, p)
         elif region.kind == "argsort":
             sorting.emit_argsort(w, region, w.fn.parameters[arguments.index("scratch")])
         else:
@@ -174,11 +183,16 @@ class Module:
         lines += _flags_down(calls, pointers)
         clock = f"ptr %s{len(slots)}, i64 {layout.clock}" if is_program and self._timed else ""
         for phase in sorted({call.scheduled.phase for call in calls}):
-            lines += self._phase(phase, calls, pointers, clock)
+            lines += self._phase(phase, calls, pointers, clock, routine)
         return "\n".join([*lines, "  ret void", "}"])
 
     def _phase(
-        self, phase: int, calls: Sequence[Call], pointers: dict[Argument, str], clock: str
+        self,
+        phase: int,
+        calls: Sequence[Call],
+        pointers: dict[Argument, str],
+        clock: str,
+        routine: Routine,
     ) -> list[str]:
         lines: list[str] = []
         now = [(i, c) for i, c in enumerate(calls) if c.scheduled.phase == phase]
@@ -194,6 +208,8 @@ class Module:
             for number, call in alone:
                 lines += self._take_time(clock, number, _line(call, pointers, "0", "1"))
             lines += [f"  br label %after{phase}", f"after{phase}:"]
+        if routine.rows:
+            return lines
         wait = "  call void @wait(ptr %barrier, i64 %threads)"
         return [*lines, *self._take_time(clock, len(calls), wait)]
 
@@ -235,13 +251,27 @@ def lanes_of(region: Region) -> int:
     return target.vector_bytes() // max(size, 4)
 
 
-def contract_plan(entry: Scheduled, memory: set[Node], team: int) -> contract.Plan:
-    """The loops of a contraction's region, in a program that `team` threads run."""
+def grain_of(routine: Routine, team: int) -> int:
+    """The rows of a step, where rows never meet, that one thread takes together in all kernels: as
+    many as suit the products."""
+    regions = [entry.region for entry in routine.scheduled if entry.region.kind == "contract"]
+    if not routine.rows:
+        return 0
+    if not regions:
+        return -(-routine.rows // team)
+    products = [(r.lead, lanes_of(r)) for r in regions if r.lead is not None]
+    registers = target.vector_registers()
+    return contract.best_grain(products, routine.memory, registers, team, routine.rows)
+
+
+def contract_plan(entry: Scheduled, memory: set[Node], team: int, grain: int = 0) -> contract.Plan:
+    """The loops of a contraction's region, in a program that `team` threads run. With a `grain`
+    tiles have as many rows, and rows are what threads share out."""
     assert entry.region.lead is not None
     registers, team = target.vector_registers(), team if entry.shared else 1
     region, lanes = entry.region, lanes_of(entry.region)
     changed = sum(n.op == "input" for n in contract.behind(region, memory))
-    return contract.plan(entry.region.lead, memory, lanes, registers, team, changed)
+    return contract.plan(entry.region.lead, memory, lanes, registers, team, changed, grain)
 
 
 def _line(call: Call, pointers: dict[Argument, str], thread: str, threads: str) -> str:

@@ -72,11 +72,12 @@ def _line(w: Writer, node: Node, x: Node, steps: Sequence[int], before: Place, l
 
 
 def emit_concatenate(w: Writer, region: Region, lanes: int) -> None:
-    """Each part at its own offset."""
+    """Each part at its own offset. Where threads share the work they share every part of it."""
     node = region.lead
     assert node is not None
-    offset, axis = 0, node["axis"]
+    offset, axis, shared = 0, node["axis"], w.parallel
     for part in node.operands:
+        w.parallel = shared
         low = [0] * node.ndim
         low[axis] = offset
         _copy(w, node, part, [1] * node.ndim, low, lanes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
 from chainrule.native import elementwise
 from chainrule.native.ir import Function, Value, index, literal
-from chainrule.native.places import Coordinate, Place, offset_of, row_major
+from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major, scaled
 from chainrule.native.regions import Region
-from chainrule.native.writer import Writer, few_or_nest, nest, vector_axis
+from chainrule.native.writer import FEW, Writer, few_or_nest, nest, vector_axis
 
 
 def combine(fn: Function, op: str, x: Value, y: Value) -> Value:
@@ -78,25 +81,37 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
         w.write(node, total, offset_of(fn, place, row_major(node.shape)))
 
     def columns(outer: dict[int, Coordinate]) -> None:
-        """A vector of neighbouring results at a time."""
+        """Some vectors of neighbouring results at a time."""
+        several = _vectors_beside(x, axes, side, lanes)
 
         def body(place: Place) -> None:
             width, mask = w.lanes, w.mask
-            slot = fn.slot(kind, width)
-            fn.put(slot, fn.splat(literal(start, kind), width))
+            sides = [affine(fn, place[-1], 1, v * lanes) for v in range(several)]
+            slots = [fn.slot(kind, width) for _ in sides]
+            for slot in slots:
+                fn.put(slot, fn.splat(literal(start, kind), width))
 
             def inner(reduced: Place) -> None:
-                there = {**outer, side: place[-1], **dict(zip(axes, reduced, strict=True))}
-                here = place_of(there)
-                w.enter(here, width, mask)
-                accumulate(slot, here)
+                for slot, here in zip(slots, sides, strict=True):
+                    there = {**outer, side: here, **dict(zip(axes, reduced, strict=True))}
+                    element = place_of(there)
+                    w.enter(element, width, mask)
+                    accumulate(slot, element)
 
             few_or_nest(w, [x.shape[i] for i in axes], inner)
             w.enter((), width, mask)
-            result = tuple({**outer, side: place[-1]}[i] for i in kept)
-            w.write(node, fn.get(slot, kind, width), offset_of(fn, result, row_major(node.shape)))
+            for slot, here in zip(slots, sides, strict=True):
+                result = tuple({**outer, side: here}[i] for i in kept)
+                found = fn.get(slot, kind, width)
+                w.write(node, found, offset_of(fn, result, row_major(node.shape)))
 
-        vector_axis(w, x.shape[side], lanes, (), (), body)
+        if several == 1:
+            vector_axis(w, x.shape[side], lanes, (), (), body)
+            return
+        first, last = w.split(x.shape[side] // (several * lanes))
+        with fn.loop(first, last) as block:
+            w.enter((Coordinate(scaled(fn, block, several * lanes), 1),), lanes, None)
+            body(w.place)
 
     if not x.ndim:
         w.enter((), 0, None)
@@ -105,6 +120,16 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
     loops = [i for i in kept if i != side]
     finish = row if side < 0 else columns
     nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
+
+
+def _vectors_beside(x: Node, axes: Sequence[int], side: int, lanes: int) -> int:
+    """How many vectors of results a long reduction takes together: each element that it adds lies
+    in a line of memory of its own otherwise, and each sum waits for the one before. Two blocks at
+    least are left for threads to share."""
+    if math.prod(x.shape[i] for i in axes) <= FEW:
+        return 1
+    fitting = (n for n in (8, 4, 2) if x.shape[side] % (n * lanes) == 0)
+    return next((n for n in fitting if x.shape[side] > n * lanes), 1)
 
 
 def _side_by_side(

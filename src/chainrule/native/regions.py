@@ -18,7 +18,7 @@ from chainrule.graph.types import TupleType
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
 # Ops that read their operands by address, so these must lie in memory.
 _ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
-# Ops that are a kernel of their own kind.
+# Ops that are a kernel of their own kind; `is_side_by_side` has the exception.
 _OWN_KERNEL = frozenset(
     "contract sum max argmax argsort scatter random_bits pad concatenate fold".split()
 )
@@ -27,6 +27,7 @@ _CHEAP = frozenset({"cast", "not", "stop"})
 # Kernels that can do elementwise work on what they made before they put it down.
 _HOSTS = frozenset({"map", "contract", "fold"})
 _LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
+_MOST_PARTS = 8  # of a concatenation that are computed in one pass
 _SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
 
@@ -53,6 +54,15 @@ def is_flag(node: Node) -> bool:
     if node.op != "max" or node.type.dtype != np.bool_:
         return False
     return len(node["axes"]) == node.operands[0].ndim > 0
+
+
+def is_side_by_side(node: Node) -> bool:
+    """Whether a concatenation is of equal parts, so that one pass over a part's places can compute
+    and put down all of them: what they have in common is computed once."""
+    if node.op != "concatenate" or not 1 < len(node.operands) <= _MOST_PARTS:
+        return False
+    first = node.operands[0]
+    return first.ndim > 1 and all(n.shape == first.shape for n in node.operands)
 
 
 def pads_lines(node: Node) -> bool:
@@ -204,7 +214,7 @@ def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
             continue
         if node not in kept or node.op in ("constant", "part"):
             continue
-        if node.op in _OWN_KERNEL and not is_flag(node):
+        if node.op in _OWN_KERNEL and not is_flag(node) and not is_side_by_side(node):
             domain = node.shape if node.op == "contract" else _domain(node)
             regions.append(Region(node.op, domain, node, [node]))
             home[node] = len(regions) - 1
@@ -236,7 +246,8 @@ def reads(node: Node, kept: set[Node]) -> list[tuple[Node, bool]]:
 
     def visit(current: Node, same_place: bool) -> None:
         for operand in current.operands:
-            same = same_place and (bool(OPS[current.op].elementwise) or is_flag(current))
+            moves = not (OPS[current.op].elementwise or is_flag(current))
+            same = same_place and (not moves or is_side_by_side(current))
             if operand in kept or operand.op == "input":
                 found[operand] = found.get(operand, True) and same
             else:
@@ -259,13 +270,14 @@ def computed_by(region: Region, kept: set[Node]) -> set[Node]:
 
 def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
     """The first region that a map or a flag can join, else a new one."""
-    first, domain = 0, node.operands[0].shape if is_flag(node) else node.shape
+    parts = is_side_by_side(node)
+    first, domain = 0, node.operands[0].shape if parts or is_flag(node) else node.shape
     for source, same_place in reads(node, kept):
         if source in home:
             first = max(first, home[source] if same_place else home[source] + 1)
     for number in range(first, len(regions)):
         region = regions[number]
-        if region.kind in _HOSTS and region.domain == domain:
+        if region.domain == domain and region.kind in (("map",) if parts else _HOSTS):
             region.members.append(node)
             return number
     regions.append(Region("map", domain, None, [node]))

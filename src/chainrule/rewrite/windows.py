@@ -13,6 +13,7 @@ from typing import Any
 
 from chainrule.graph import Graph, Node, build, users
 from chainrule.graph.ops import split_spec, strong_marks
+from chainrule.rewrite.joining import joined
 from chainrule.rewrite.rebuilding import rebuilt, remade
 from chainrule.rewrite.rules import rule, simplified
 
@@ -109,12 +110,13 @@ def _single_elements(node: Node) -> Node | None:
 
 def gather_folds(graph: Graph) -> Graph:
     """The overlap-add of a contraction, as a contraction over windows; and where only a part of it
-    is read (a convolution pads its input, and the border's delta goes nowhere), only that part."""
+    is read (a convolution pads its input, and the border's delta goes nowhere), only that part.
+    Also the sum of parts that stand in zeros, as the parts put together."""
     readers = users(graph.nodes())
     shared = set(graph.outputs) | {node for node, several in readers.items() if len(several) > 1}
 
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
-        made = gathered(remade(node, operands))
+        made = joined(gathered(remade(node, operands)))
         is_part = node.op == "slice" and node.operands[0].op == "fold"
         if is_part and node.operands[0] not in shared and operands[0].op == "contract":
             return _part_of_product(made)
