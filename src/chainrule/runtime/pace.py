@@ -9,6 +9,7 @@ from __future__ import annotations
 
 PROBE_EVERY = 1.0  # seconds
 PROBE_FOR = 0.01  # seconds
+WARM = 3  # calls until what a step takes says something: the first meet cold caches
 
 
 class Pace:
@@ -18,11 +19,14 @@ class Pace:
         self._most = most
         self._seconds: dict[int, float] = {}  # of a step, by the number of threads
         self._probed = float("-inf")
+        self._calls = 0
 
     def next(self, now: float, seconds: float) -> tuple[int, float]:
         """How many threads to use next, and for how long at most."""
-        if self._most < 2 or not self._seconds:
-            return self._most, seconds
+        if self._most < 2:
+            return 1, seconds
+        if self._calls < WARM:
+            return self._most, min(seconds, PROBE_FOR)
         best = min(self._seconds, key=lambda team: self._seconds[team])
         if now - self._probed < PROBE_EVERY:
             return best, seconds
@@ -32,5 +36,6 @@ class Pace:
     def note(self, team: int, seconds: float) -> None:
         """A step took so long. A shorter time counts at once, and a longer one by half: the first
         steps are slow, and any may be disturbed."""
+        self._calls += 1
         before = self._seconds.get(team, seconds)
         self._seconds[team] = min(seconds, (before + seconds) / 2)
