@@ -137,12 +137,12 @@ def _side_by_side(
 ) -> int:
     """The axis along which neighbouring results share a vector, or -1 where each result has the
     vectors to itself: the last axis if it stays, or the last that stays where what is reduced
-    would fill no vector. The first axis is never it: results of a row are the same whichever rows
-    are beside it."""
+    would fill no vector, and less of it. The first axis is never it: results of a row are the same
+    whichever rows are beside it."""
     last = len(shape) - 1
     if last not in axes:
         return last
-    if shape[last] < lanes and kept and kept[-1] > 0 and shape[kept[-1]] >= lanes // 2:
+    if shape[last] < lanes and kept and kept[-1] > 0 and shape[kept[-1]] > shape[last]:
         return kept[-1]
     return -1
 

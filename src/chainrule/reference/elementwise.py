@@ -38,9 +38,10 @@ ufunc("erf", erf)
 def _scale(node: Node) -> Kernel:
     def scale(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         product: np.ndarray = np.multiply(x, y)
-        # The common case needs no mask. A zero stays one, and its sign is that of 0.0 for any y.
-        is_zero = x == 0
-        return np.where(is_zero, product.dtype.type(0), product) if is_zero.any() else product
+        # The common case, all finite, needs no mask: then x * y is 0 wherever x is.
+        if np.isfinite(y).all():
+            return product
+        return np.where(x == 0, product.dtype.type(0), product)
 
     return scale
 

@@ -28,6 +28,8 @@ from chainrule.native.contract.costs import (
 )
 from chainrule.native.places import Rows, view_of
 
+_LARGE = 1 << 19  # bytes; half of the second-level cache
+_STEPS = 128  # of sums that are taken together then
 _BLOCK_ROWS = 240  # results of one panel that wait for the rest of their sums
 
 
@@ -291,8 +293,14 @@ def _packing(right: Operand, column: str, summed: Sequence[str], shape: Shape) -
 def _depth(shape: Shape, tiles: Tiles, summed: Sequence[str], sizes: dict[str, int]) -> int:
     """Sums too long for a panel to stay in the cache are taken in parts of equal length."""
     panel = shape.steps * tiles.width * shape.itemsize
-    if panel <= PANEL_BYTES or shape.rows <= tiles.rows:
+    if shape.rows <= tiles.rows:
+        return 0
+    # Where rows lie side by side, each line of memory has numbers for several tiles: they should
+    # find it near still.
+    across = shape.apart == shape.itemsize and shape.rows * shape.steps * shape.itemsize > _LARGE
+    if panel <= PANEL_BYTES and not across:
         return 0
     size = sizes[summed[0]]
-    parts = min(-(-2 * panel // PANEL_BYTES), size)
+    parts = -(-2 * panel // PANEL_BYTES) if panel > PANEL_BYTES else 1
+    parts = min(max(parts, -(-shape.steps // _STEPS) if across else 1), size)
     return -(-size // parts)
