@@ -29,6 +29,8 @@ from chainrule.native.contract.costs import (
 from chainrule.native.places import Rows, view_of
 
 _LARGE = 1 << 19  # bytes; half of the second-level cache
+_MANY_ROWS = 256  # for which a panel is packed just so that it lies together, if its sums have
+_MANY_STEPS = 192  # so many steps: fewer fit into the nearest cache as they are
 _STEPS = 128  # of sums that are taken together then
 _BLOCK_ROWS = 240  # results of one panel that wait for the rest of their sums
 
@@ -234,10 +236,10 @@ def _chosen(
         behind,
         roles.product(roles.outer),
     )
-    packing = _packing(roles.right, roles.column, roles.summed, shape)
-    lanes = lanes if roles.column else 1
     # A panel that is the same for all outer letters is packed once, if it is not packed in parts.
-    free = packing > 0 and not any(roles.right.strides.get(c) for c in roles.outer)
+    free = not any(roles.right.strides.get(c) for c in roles.outer)
+    packing = _packing(roles.right, roles.column, roles.summed, shape, free=free)
+    free, lanes = free and packing > 0, lanes if roles.column else 1
     once = replace(shape, packings=1) if free else shape
     tiles, shared, cost = best_tiles(once, lanes, registers, team, packing, grain)
     depth = _depth(shape, tiles, roles.summed, roles.sizes)
@@ -274,11 +276,14 @@ def _operand(node: Node, letters: str, memory: set[Node], strong: bool) -> Opera
     return Operand(view.memory, strides, view.first, strong, view.rows, chosen)
 
 
-def _packing(right: Operand, column: str, summed: Sequence[str], shape: Shape) -> float:
+def _packing(
+    right: Operand, column: str, summed: Sequence[str], shape: Shape, *, free: bool
+) -> float:
     """Cycles for packing a vector of the right operand, or 0 where it is read where it lies.
 
     What lies across memory would be gathered anew for each row of tiles. What lies along memory is
-    packed where rows far apart would push each other out of the cache.
+    packed where rows far apart would push each other out of the cache, and where it is `free` of
+    the outer letters and so many rows use it that packing costs next to nothing.
     """
     if not column or not summed or shape.rows < 4:
         return 0
@@ -287,7 +292,8 @@ def _packing(right: Operand, column: str, summed: Sequence[str], shape: Shape) -
     apart = max(abs(right.strides[c]) for c in summed) * shape.itemsize
     if shape.rows >= 48 and shape.steps >= 48 and apart >= PAGE:
         return COPY
-    return 0
+    is_long = shape.steps >= _MANY_STEPS and shape.rows * shape.outer >= _MANY_ROWS
+    return COPY if free and is_long and shape.outer > 1 else 0
 
 
 def _depth(shape: Shape, tiles: Tiles, summed: Sequence[str], sizes: dict[str, int]) -> int:
