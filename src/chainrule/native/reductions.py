@@ -82,7 +82,7 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
 
     def columns(outer: dict[int, Coordinate]) -> None:
         """Some vectors of neighbouring results at a time."""
-        several = _vectors_beside(x, axes, side, lanes)
+        several = _vectors_beside(x, axes, side, lanes, alone=not outer)
 
         def body(place: Place) -> None:
             width, mask = w.lanes, w.mask
@@ -122,14 +122,14 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
     nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
 
 
-def _vectors_beside(x: Node, axes: Sequence[int], side: int, lanes: int) -> int:
+def _vectors_beside(x: Node, axes: Sequence[int], side: int, lanes: int, *, alone: bool) -> int:
     """How many vectors of results a long reduction takes together: each element that it adds lies
     in a line of memory of its own otherwise, and each sum waits for the one before. Two blocks at
-    least are left for threads to share."""
+    least are left for threads to share, where that axis is `alone`."""
     if math.prod(x.shape[i] for i in axes) <= FEW:
         return 1
     fitting = (n for n in (8, 4, 2) if x.shape[side] % (n * lanes) == 0)
-    return next((n for n in fitting if x.shape[side] > n * lanes), 1)
+    return next((n for n in fitting if x.shape[side] > n * lanes or not alone), 1)
 
 
 def _side_by_side(
