@@ -67,9 +67,8 @@ def is_side_by_side(node: Node) -> bool:
 
 
 def pads_lines(node: Node) -> bool:
-    """Whether a pad leaves the last axis alone, so that whole lines are border or not."""
-    borders = (node["low"], node["high"], node["interior"])
-    return node.ndim > 1 and not any(border[-1] for border in borders)
+    """Whether a pad puts nothing between the elements of a line, so that it goes line by line."""
+    return node.ndim > 1 and not node["interior"][-1]
 
 
 def is_unit_reshape(node: Node) -> bool:

@@ -58,8 +58,7 @@ def _by_first_axis(node: Node) -> Node:
     (x,) = node.operands
     axes = node["axes"]
     leading = len(axes) > 1 and axes == tuple(range(len(axes))) and len(axes) < x.ndim
-    parts = x.shape[0]
-    is_long = leading and parts >= _PARTS[-1] and x.type.size >= _LONG * _NARROW
+    is_long = leading and x.shape[0] >= _PARTS[-1] and x.type.size >= _LONG * _NARROW
     if not is_long or not node.type.is_float or node.type.size > _NARROW:
         return node
     return build.sum(build.sum(x, axes[1:]), [0])
