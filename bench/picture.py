@@ -93,7 +93,7 @@ def _dots(rows: Sequence[dict], title: str, above: float) -> tuple[Svg, float]:
     place = LEFT
     for name in [OURS, *(n for n in PEERS if any(n in row for row in ratios))]:
         parts += [_dot(place, top - 20, name), label_at(place + 9, top - 16, TITLES[name], "note")]
-        place += 34 + 6.4 * len(TITLES[name])
+        place += 26 + 5.6 * len(TITLES[name])
     for tick in log_ticks(x.low, x.high, 8):
         parts.append(line(x(tick), top, x(tick), bottom, "grid"))
         parts.append(label_at(x(tick), bottom + 16, f"{tick:g} ×", "tick", "middle"))

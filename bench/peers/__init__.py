@@ -16,5 +16,5 @@ from bench.cases import Case
 def left_out(peer: str, case: Case) -> str:
     """Why a peer has no part in a case, or "" where it has; the table says so."""
     if peer == "torch_channels_last" and not case.network.pictures:
-        return "for pictures"
+        return "pictures only"
     return ""

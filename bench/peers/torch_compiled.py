@@ -2,7 +2,14 @@
 
 `loss.backward()` and `optimizer.step()` inside a compiled function cut it into several, and each
 cut costs about as much as a small step. Written with `torch.func` it stays one; Inductor's C++
-wrapper then takes most of Python out of each call.
+wrapper then takes most of Python out of each call. Two kinds of networks cannot be written so, and
+their steps, milliseconds long, hide the cuts: recurrent layers, which torch.compile leaves to
+PyTorch's own kernels, and batch norm, whose running statistics change within the forward pass.
+There the selection and the loss are compiled; `backward()` and the fused optimiser follow, as
+people write it.
+
+Pictures keep their channels last: the step of the small CNN took a third less processor time than
+with channels first (34 against 50 ms on one thread).
 """
 
 from __future__ import annotations
