@@ -29,6 +29,7 @@ class Product:
     weight: Node
     w: str
     w_mark: str
+    result: str
     outer: tuple[str, ...]  # the letters of the places
     inner: tuple[str, ...]  # and of what is inside
 
@@ -44,7 +45,7 @@ class Product:
         for (g, g_mark, delta), (w, w_mark, weight) in (sides, sides[::-1]):
             apart = not set(outer) & set(w) and not set(inner) & set(g)
             if g_mark and apart and set(outer) <= set(g) and set(inner) <= set(w):
-                return Product(delta, g, g_mark, weight, w, w_mark, outer, inner)
+                return Product(delta, g, g_mark, weight, w, w_mark, result, outer, inner)
         return None
 
     def part(self, start: Sequence[int], step: Sequence[int]) -> Product:
@@ -54,9 +55,9 @@ class Product:
         first, steps = zip(*sides, strict=True)
         return replace(self, weight=build.slice(self.weight, first, self.weight.shape, steps))
 
-    def contraction(self, result: str) -> Node:
+    def contraction(self) -> Node:
         """The product itself."""
-        spec = f"{self.g}{self.g_mark},{self.w}{self.w_mark}->{result}"
+        spec = f"{self.g}{self.g_mark},{self.w}{self.w_mark}->{self.result}"
         return build.contract(self.delta, self.weight, spec)
 
 
@@ -121,7 +122,7 @@ def _residue(
         reached[axis] = node.operands[0].shape[axis] + size - 1
     fold = build.make(
         "fold",
-        part.contraction(split_spec(node.operands[0]["spec"])[2]),
+        part.contraction(),
         axes=node["axes"],
         sizes=sizes,
         strides=ones,

@@ -163,13 +163,12 @@ def gathered(node: Node) -> Node:
 
 def _gathered(node: Node, product: Product, shape: Sequence[int]) -> Node:
     """In a larger `shape`, with zeros behind the rest."""
-    left, right, result = split_spec(node.operands[0]["spec"])
     axes = [product.g.index(letter) for letter in product.outer]
     spread = _spread(node, product.delta, axes, shape)
-    free = iter(sorted(set(map(chr, range(97, 123))) - set(left + right)))
+    free = iter(sorted(set(map(chr, range(97, 123))) - set(product.g + product.w)))
     names = {letter: next(free) for letter in product.outer}
     places = "".join(names.get(letter, letter) for letter in product.g)
-    renamed = "".join(names.get(letter, letter) for letter in result[: node.ndim])
+    renamed = "".join(names.get(letter, letter) for letter in product.result[: node.ndim])
     inner = "".join(product.inner)
     turned = build.reverse(product.weight, [product.w.index(letter) for letter in product.inner])
     spec = f"{places}{inner}{product.g_mark},{product.w}{product.w_mark}->{renamed}"
