@@ -251,6 +251,7 @@ def killed_at(step: int, name: str, run_dir: Path, **options: Any) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @every_architecture
 def test_a_run_that_was_killed_twice_ends_in_the_same_bits(

@@ -104,6 +104,16 @@ def _recurrent_cases(kind: str) -> dict[str, Case]:
     def backwards(w: Weights, x: Any) -> Any:
         return outputs(w, x.flip(1)).flip(1)
 
+    def truncated(w: Weights, x: Any) -> Any:
+        """Two steps at a time, each time from a state that is a constant."""
+        state, found = None, []
+        for piece in x.split(2, dim=1):
+            outputs, ends = recurrent(kind, w, piece, state)
+            ends = [end.detach() for end in ends]
+            state = tuple(ends) if kind == "LSTM" else ends[0]
+            found.append(outputs)
+        return torch.cat(found, dim=1)
+
     stack = {"layers": 2, "bidirectional": True}
     return {
         kind: Case(make(SIZE), (x,), outputs),
@@ -114,6 +124,7 @@ def _recurrent_cases(kind: str) -> dict[str, Case]:
             make(SIZE), (x, _state(kind, 1), MASK), both
         ),
         f"{kind}, with checkpoints": Case(make(SIZE, checkpoint=2), (x,), outputs),
+        f"{kind}, truncated": Case(make(SIZE, truncate=2), (x,), truncated),
         f"{kind}, last": Case(make(SIZE, last=True), (x,), newest),
         f"{kind}, three layers": Case(
             make(SIZE, layers=3), (x,), lambda w, x: outputs(w, x, layers=3)
