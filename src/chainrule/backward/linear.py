@@ -25,7 +25,6 @@ from chainrule.graph.ops import split_spec, strong_marks
 from chainrule.graph.substitution import substitute
 
 _INDEX = np.dtype(np.int64)
-_ITERATIONS = 16  # about how often a fixed point's body runs
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Several:
-    """The same of a loop, whose results are several arrays; None is one that does not depend on
-    the seed."""
+    """The same of a loop's results; None is one that does not depend on the seed."""
 
     parts: tuple[Spread | None, ...]
 
@@ -66,8 +64,8 @@ def spread(seed: Node, outputs: Sequence[Node]) -> list[Node]:
 
 
 def follow(table: dict[Node, Any], outputs: Sequence[Node]) -> None:
-    """Fills in all that the outputs need, from the nodes that the table has. Those that it has not
-    afterwards do not depend on the seed."""
+    """Fills in all that the outputs need, from the nodes that the table has. What it has not
+    afterwards, or None for, does not depend on the seed."""
     for node in ancestors(outputs):
         parts = [table.get(n) for n in node.operands]
         if node in table or not any(parts):
@@ -75,9 +73,7 @@ def follow(table: dict[Node, Any], outputs: Sequence[Node]) -> None:
         if node.op not in LINEAR:
             raise ChainruleError(f"{node.op} is not linear", where=str(node.origin) or None)
         with made_by(node.origin):
-            made = LINEAR[node.op](node, parts)
-        if made is not None:
-            table[node] = made
+            table[node] = LINEAR[node.op](node, parts)
 
 
 def cost(outputs: Sequence[Node]) -> int:
@@ -87,7 +83,7 @@ def cost(outputs: Sequence[Node]) -> int:
 
 def _work(node: Node) -> int:
     if node.op in WITH_BODY:
-        steps = node["length"] if node.op == "scan" else _ITERATIONS
+        steps = node["length"] if node.op == "scan" else 16  # about what a fixed point takes
         return int(steps) * sum(map(_work, node["body"].nodes()))
     if node.op != "contract":
         return node.type.size
