@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from agreeing import assert_agree, assert_near, assert_same
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import config, nn
 from chainrule.errors import ConvergenceError, IndexRangeError
 from chainrule.graph import ArrayType, Graph, build
 from chainrule.native.program import NativeProgram
@@ -244,6 +245,19 @@ def test_the_code_does_not_grow_with_the_length() -> None:
     assert len(texts[0]) == 4  # there and back, each a loop and a body
     assert texts[0] == texts[1]
     assert abs(sizes[1] - sizes[0]) < 0.2 * sizes[0]
+
+
+@pytest.mark.slow
+def test_ten_times_the_steps_compile_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, differentiated and compiled, in time of this process: the least of three."""
+    monkeypatch.setattr(config, "CACHE", "off")
+    spent: dict[int, list[float]] = {1_000: [], 10_000: []}
+    for _ in range(3):
+        for length, found in spent.items():
+            x, began = np.zeros((length, 2, 3)), time.process_time()
+            NativeProgram(compiled(cr.value_and_grad(total, 0), W, x, H))
+            found.append(time.process_time() - began)
+    assert min(spent[10_000]) < 1.3 * min(spent[1_000])
 
 
 def _arena(length: int, **settings: Any) -> int:
