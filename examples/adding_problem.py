@@ -3,7 +3,12 @@
 python examples/adding_problem.py
 python examples/adding_problem.py 2                  # so many epochs, instead of EPOCHS
 
-Whoever always answers 1, the mean, has a mean squared error of 1/6 = 0.1667. FIGURES
+always 1: mean squared error 0.1667
+LSTM: mean squared error 0.0001
+RNN: mean squared error 0.1653
+
+Whoever always answers 1, the mean, has an error of 1/6. The plain network does no better at other
+rates: 0.188 at 0.003, 0.159 at 0.001.
 
 Sources: Hochreiter and Schmidhuber, "Long short-term memory", 1997, experiment 4; numbers from 0 to
 1 and one mark in each half as in Martens and Sutskever 2011, Le, Jaitly and Hinton 2015.

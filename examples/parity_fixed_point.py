@@ -8,7 +8,10 @@ iterated until z stays. What is read from z there is taught to be the parity of 
 gradient is that of Almeida and Pineda: a second network, linear and transposed, is run to rest, and
 no step on the way is kept (`cr.fixed_point`).
 
-FIGURES
+2 bits: largest error 0.019, at rest after 9 iterations
+3 bits: largest error 0.011, at rest after 8 iterations
+4 bits: largest error 0.017, at rest after 12 iterations
+5 bits: largest error 0.035, at rest after 11 iterations
 
 Sources: Almeida, "A learning rule for asynchronous perceptrons with feedback in a combinatorial
 environment", 1987; Pineda, "Generalization of back-propagation to recurrent neural networks", 1987.

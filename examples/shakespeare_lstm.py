@@ -3,7 +3,11 @@
 python examples/shakespeare_lstm.py             # tinyshakespeare, where CHAINRULE_DATA says
 python examples/shakespeare_lstm.py any.txt     # another text
 
-FIGURES
+python -m bench.same_loss lstm trains it in PyTorch too, from the same first weights on the same
+2,007,680 characters (two epochs, 982 steps):
+
+chainrule  held-out loss 1.7665
+PyTorch    held-out loss 1.7665
 
 Sources: Hochreiter and Schmidhuber, "Long short-term memory", 1997; the text and the idea are of
 Karpathy, "The unreasonable effectiveness of recurrent neural networks", 2015.

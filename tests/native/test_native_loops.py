@@ -260,10 +260,10 @@ def test_ten_times_the_steps_compile_in_the_same_time(monkeypatch: pytest.Monkey
     assert min(spent[10_000]) < 1.3 * min(spent[1_000])
 
 
-def _arena(length: int, **settings: Any) -> int:
+def _arena(length: int, by: int = 0, **settings: Any) -> int:
     x = np.zeros((length, 2, 3))
-    run = compiled(cr.grad(lambda w, x, h: np.sum(recurrent(w, x, h, **settings)[0])), W, x, H)
-    return NativeProgram(run).layout.arena_size
+    last = lambda w, x, h: np.sum(recurrent(w, x, h, **settings)[0])  # noqa: E731
+    return NativeProgram(compiled(cr.grad(last, by), W, x, H)).layout.arena_size
 
 
 def test_checkpoints_make_memory_grow_like_the_square_root() -> None:
@@ -271,6 +271,14 @@ def test_checkpoints_make_memory_grow_like_the_square_root() -> None:
     assert _arena(10_000) > 50 * _arena(100)
     assert _arena(10_000, checkpoint=True) < 15 * _arena(100, checkpoint=True)
     assert _arena(10_000, checkpoint=True) < _arena(10_000) / 20
+
+
+@pytest.mark.parametrize("length", [1_000, 1_500, 2_000])
+def test_a_number_of_steps_that_is_no_square_leaves_none_over(length: int) -> None:
+    """Where it has a divisor near its root; copies of the sequences would be the most of it."""
+    root = length**0.5
+    assert _arena(length, checkpoint=True) < 2 * root / 10 * _arena(100, checkpoint=True)
+    assert _arena(length, 1, checkpoint=True) < 1.3 * _arena(length, 1)  # the deltas themselves
 
 
 def test_loops_with_equal_bodies_share_their_code() -> None:
