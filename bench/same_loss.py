@@ -192,7 +192,7 @@ def main() -> int:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     example = runpy.run_path(str(ROOT / "examples" / "shakespeare_lstm.py"))
-    path = chosen.text or example["default_text"]()
+    path = chosen.text or example["tinyshakespeare"]()
     with tempfile.TemporaryDirectory() as folder:
         if chosen.characters:
             short = Path(folder) / "short.txt"

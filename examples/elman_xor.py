@@ -1,7 +1,6 @@
 """Elman's exclusive or in time: of every three bits in a row the third is the first xor the second.
 
-python examples/elman_xor.py
-python examples/elman_xor.py 2                       # so many epochs, instead of EPOCHS
+    .venv/bin/python examples/elman_xor.py        # --epochs N: shorter, and worth less
 
 A network is shown the bits one by one and predicts the next one. Two of three cannot be known:
 there nothing beats answering 0.5, an error of 0.5. The third can, where the network has found out
@@ -11,7 +10,7 @@ Source: Elman, "Finding structure in time", 1990, whose sequence has 3,000 bits,
 shows the root mean squared error over 12 of them in a row.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -49,7 +48,10 @@ def train(epochs):
 
 
 if __name__ == "__main__":
-    errors = train(int(sys.argv[1]) if sys.argv[1:] else EPOCHS)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    epochs = parser.parse_args().epochs
+    errors = train(epochs)
     for place, error in enumerate(errors, start=2):
         kind = "xor" if place % 3 == 0 else ""
         print(f"bit {place:2d}  error {error:.3f}  {'#' * round(60 * error):32s} {kind}".rstrip())

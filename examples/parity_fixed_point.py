@@ -1,7 +1,6 @@
 """Parity by recurrent backpropagation: a network that runs until it rests, and is taught where.
 
-python examples/parity_fixed_point.py
-python examples/parity_fixed_point.py 50             # so many steps, instead of STEPS
+    .venv/bin/python examples/parity_fixed_point.py        # --steps N: shorter, and worth less
 
 Every hidden unit is connected with every other: z = sigmoid(z @ recurrent + x @ weight + bias),
 iterated until z stays. What is read from z there is taught to be the parity of the bits x. The
@@ -17,8 +16,8 @@ Sources: Almeida, "A learning rule for asynchronous perceptrons with feedback in
 environment", 1987; Pineda, "Generalization of back-propagation to recurrent neural networks", 1987.
 """
 
+import argparse
 import itertools
-import sys
 
 import numpy as np
 
@@ -73,7 +72,9 @@ def train(bits, steps, seed=0):
 
 
 if __name__ == "__main__":
-    steps = int(sys.argv[1]) if sys.argv[1:] else STEPS
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=STEPS)
+    steps = parser.parse_args().steps
     for bits in (2, 3, 4, 5):
         net, (x, y) = train(bits, steps), patterns(bits)
         error, count = np.abs(outputs(net, x) - y).max(), at_rest(net, x)[1]

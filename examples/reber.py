@@ -1,7 +1,6 @@
 """Embedded Reber grammar: the last symbol but one is the second one again, however long ago.
 
-python examples/reber.py
-python examples/reber.py 2                           # so many epochs, instead of EPOCHS
+    .venv/bin/python examples/reber.py        # --epochs N: shorter, and worth less
 
 A string is B, T or P, three strings of Reber's grammar, T or P as before, E. (With a single string
 inside, as in the publications, Adam teaches a plain recurrent network too.) At every place the
@@ -16,7 +15,7 @@ Sources: Reber, "Implicit learning of artificial grammars", 1967; Cleeremans, Se
 McClelland 1989; Hochreiter and Schmidhuber, "Long short-term memory", 1997, experiment 1.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -89,7 +88,9 @@ def train(layer, epochs, seed=0):
 
 
 if __name__ == "__main__":
-    epochs = int(sys.argv[1]) if sys.argv[1:] else EPOCHS
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    epochs = parser.parse_args().epochs
     for layer in (nn.LSTM(CELLS), nn.RNN(CELLS)):
         whole, last = train(layer, epochs)
         name = type(layer).__name__

@@ -1,16 +1,21 @@
 """A character model of Shakespeare: a small GPT, each character reading from the 64 before it.
 
-python examples/shakespeare_gpt.py             # tinyshakespeare, where CHAINRULE_DATA says
-python examples/shakespeare_gpt.py any.txt     # another text
+    .venv/bin/python examples/shakespeare_gpt.py        # or with another --text
 
-FIGURES
+CHAINRULE_DATA names the directory that holds tinyshakespeare/input.txt.
+
+python -m bench.same_loss gpt trains it in PyTorch too, from the same first weights on the same
+1,003,840 characters (one epoch, 981 steps):
+
+chainrule  held-out loss 1.9443
+PyTorch    held-out loss 1.9443
 
 Sources: Vaswani et al., "Attention is all you need", 2017; Radford et al., "Language models are
 unsupervised multitask learners", 2019 (norms first, one more behind the last block); the text is
 that of Karpathy's char-rnn, 2015.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +39,11 @@ def network(symbols):
     )
 
 
+def tinyshakespeare():
+    places = [Path(folder) / "tinyshakespeare" / "input.txt" for folder in config.DATA or (".",)]
+    return next((path for path in places if path.exists()), places[0])
+
+
 def corpus(path):
     """The text in rows; its last tenth is held out."""
     return cr.data.TextCorpus(path, context=CONTEXT)
@@ -53,10 +63,10 @@ def train(path):
     )
 
 
-def sample(run, begin, length, seed=0):
-    """`begin` and what the model goes on with, each character drawn by its probability."""
+def sample(run, text, length, seed=0):
+    """The text's end and what the model goes on with, each character drawn by its probability."""
     random, vocabulary = np.random.default_rng(seed), run.encoder.vocabulary
-    known = vocabulary.encode(begin).tolist()
+    known = vocabulary.encode(text)[-CONTEXT:].tolist()
     for _ in range(length):
         window = np.array([known[-CONTEXT:]], np.int32)
         shares = nn.softmax(run.outputs(window)[0, -1].astype(float))
@@ -64,15 +74,11 @@ def sample(run, begin, length, seed=0):
     return vocabulary.decode(known)
 
 
-def default_text():
-    folders = (Path(folder) / "tinyshakespeare" / "input.txt" for folder in config.DATA)
-    found = next((path for path in folders if path.exists()), None)
-    return found or sys.exit("give the path of a text, or set CHAINRULE_DATA")
-
-
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if sys.argv[1:] else default_text()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--text", type=Path, default=tinyshakespeare())
+    path = parser.parse_args().text
     run = train(path)
     print(f"held-out loss {run.metrics['loss']:.4f} nats a character")
     print("---")
-    print(sample(run, path.read_text(encoding="utf-8")[-CONTEXT:], 300))
+    print(sample(run, path.read_text(encoding="utf-8"), 300))

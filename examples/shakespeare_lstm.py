@@ -1,7 +1,8 @@
 """A character model of Shakespeare: an LSTM of 128 cells that reads 64 characters at a time.
 
-python examples/shakespeare_lstm.py             # tinyshakespeare, where CHAINRULE_DATA says
-python examples/shakespeare_lstm.py any.txt     # another text
+    .venv/bin/python examples/shakespeare_lstm.py        # or with another --text
+
+CHAINRULE_DATA names the directory that holds tinyshakespeare/input.txt.
 
 python -m bench.same_loss lstm trains it in PyTorch too, from the same first weights on the same
 2,007,680 characters (two epochs, 982 steps):
@@ -13,7 +14,7 @@ Sources: Hochreiter and Schmidhuber, "Long short-term memory", 1997; the text an
 Karpathy, "The unreasonable effectiveness of recurrent neural networks", 2015.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,11 @@ CONTEXT, BATCH, EPOCHS, RATE = 64, 32, 2, 2e-3
 def network(symbols):
     """Symbols [rows, time] -> logits of the symbol after each, [rows, time, symbols]."""
     return nn.Sequential(nn.Embedding(symbols, 128), nn.LSTM(128), nn.Dense(symbols))
+
+
+def tinyshakespeare():
+    places = [Path(folder) / "tinyshakespeare" / "input.txt" for folder in config.DATA or (".",)]
+    return next((path for path in places if path.exists()), places[0])
 
 
 def corpus(path):
@@ -48,10 +54,10 @@ def train(path):
     )
 
 
-def sample(run, begin, length, seed=0):
-    """`begin` and what the model goes on with, each character drawn by its probability."""
+def sample(run, text, length, seed=0):
+    """The text's end and what the model goes on with, each character drawn by its probability."""
     random, vocabulary = np.random.default_rng(seed), run.encoder.vocabulary
-    known = vocabulary.encode(begin).tolist()
+    known = vocabulary.encode(text)[-CONTEXT:].tolist()
     for _ in range(length):
         window = np.array([known[-CONTEXT:]], np.int32)
         shares = nn.softmax(run.outputs(window)[0, -1].astype(float))
@@ -59,15 +65,11 @@ def sample(run, begin, length, seed=0):
     return vocabulary.decode(known)
 
 
-def default_text():
-    folders = (Path(folder) / "tinyshakespeare" / "input.txt" for folder in config.DATA)
-    found = next((path for path in folders if path.exists()), None)
-    return found or sys.exit("give the path of a text, or set CHAINRULE_DATA")
-
-
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if sys.argv[1:] else default_text()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--text", type=Path, default=tinyshakespeare())
+    path = parser.parse_args().text
     run = train(path)
     print(f"held-out loss {run.metrics['loss']:.4f} nats a character")
     print("---")
-    print(sample(run, path.read_text(encoding="utf-8")[-CONTEXT:], 300))
+    print(sample(run, path.read_text(encoding="utf-8"), 300))
