@@ -262,10 +262,13 @@ def _segment(step: Step, carry: Any, xs: Any, length: int, plan: _Plan) -> int |
     each = stored_bytes(_scan_node(body, carry, xs, length, plan.reverse))
     if length * each <= plan.memory:
         return None
-    carried = sum(leaf.value.nbytes for leaf in trees.leaves(body.result[0]))
+    carried: int = sum(leaf.value.nbytes for leaf in trees.leaves(body.result[0]))
+
+    def kept(segment: int) -> int:
+        return math.ceil(length / segment) * carried + segment * each
+
     # Segments of k steps keep length / k carries and the values of k steps: least at this k.
     best = max(min(round(math.sqrt(length * carried / max(each, 1))), length), 1)
-    kept = lambda k: math.ceil(length / k) * carried + k * each  # noqa: E731
     even, least = _dividing(length, best), kept(best)
     if least > plan.memory:
         raise UsageError(
