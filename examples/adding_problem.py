@@ -2,12 +2,9 @@
 
     .venv/bin/python examples/adding_problem.py        # --epochs N: shorter, and worth less
 
-always 1: mean squared error 0.1667
-LSTM: mean squared error 0.0001
-RNN: mean squared error 0.1653
-
-Whoever always answers 1, the mean, has an error of 1/6. The plain network does no better at other
-rates: 0.188 at 0.003, 0.159 at 0.001.
+Whoever always answers 1, the mean, has a mean squared error of 1/6 = 0.1667. The LSTM comes to
+0.0001; the plain network of as many units, after as many steps, to 0.16 or more (also at rates of
+0.001 and 0.003).
 
 Sources: Hochreiter and Schmidhuber, "Long short-term memory", 1997, experiment 4; numbers from 0 to
 1 and one mark in each half as in Martens and Sutskever 2011, Le, Jaitly and Hinton 2015.
