@@ -184,7 +184,9 @@ def compare(name: str, path: Path) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.same_loss", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.same_loss", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("text", nargs="?", type=Path, help="tinyshakespeare unless given")
     parser.add_argument("--characters", type=int, help="take only so many of the text")
