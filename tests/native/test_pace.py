@@ -42,6 +42,17 @@ def test_trying_the_other_number_is_short() -> None:
     assert pace.next(0.1, math.inf) == (2, math.inf)
 
 
+def test_long_steps_are_tried_seldom() -> None:
+    """A step of a second by all threads, and of a tenth by one: most of the time goes to the one."""
+    pace, now, spent = Pace(2), 0.0, {1: 0.0, 2: 0.0}
+    while now < 300:
+        team, _ = pace.next(now, 0.1)
+        seconds = {1: 0.1, 2: 1.0}[team]
+        pace.note(team, seconds)
+        now, spent[team] = now + seconds, spent[team] + seconds
+    assert spent[2] < 0.07 * now
+
+
 def test_a_slow_beginning_says_nothing() -> None:
     """The first step meets cold caches; one thread alone does not take over for that."""
     pace = Pace(2)
