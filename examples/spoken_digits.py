@@ -21,15 +21,16 @@ from pathlib import Path
 import chainrule as cr
 from chainrule import data, nn, optim
 
+NAME = "spoken-digits/recordings.tar.xz"
 BATCH = 32
 
 
 def unpacked(folder, speaker, recordings):
     """Lays the recordings into folders that say the split and the class: test/7, train/7, ..."""
-    for place in os.environ["CHAINRULE_DATA"].split(os.pathsep):
-        archive = Path(place) / "spoken-digits" / "recordings.tar.xz"
-        if archive.exists():
-            break
+    places = [Path(p) / NAME for p in os.environ.get("CHAINRULE_DATA", ".").split(os.pathsep)]
+    archive = next((path for path in places if path.exists()), None)
+    if archive is None:
+        raise SystemExit(f"there is no {NAME}: CHAINRULE_DATA names the directory that holds it")
     with tarfile.open(archive) as found:
         for member in found:
             if not member.name.endswith(".wav"):
@@ -45,12 +46,12 @@ def unpacked(folder, speaker, recordings):
 
 def network():
     """Convolutions over time and pitch: a word may come sooner or later, a voice be higher."""
-    layers = [lambda x: x[..., None], nn.RandomShift(3)]  # frames, bands, one channel
+    layers = [lambda x: x[..., None], nn.RandomShift(1)]  # frames, bands, one channel
     for channels in (16, 32, 64):
         layers += [nn.Conv2d(channels, padding="same", bias=False), nn.BatchNorm(), nn.relu]
         layers += [nn.MaxPool2d(2)]
     return nn.Sequential(
-        *layers, nn.Flatten(), nn.Dropout(0.4), nn.Dense(64), nn.relu, nn.Dropout(0.4), nn.Dense(10)
+        *layers, nn.Flatten(), nn.Dropout(0.2), nn.Dense(64), nn.relu, nn.Dropout(0.2), nn.Dense(10)
     )
 
 
@@ -58,7 +59,7 @@ def main():
     parser = argparse.ArgumentParser(description="spoken digits with a convolutional network")
     parser.add_argument("--speaker", help="hold out all of this one's recordings")
     parser.add_argument("--recordings", type=int, default=50, help="of each digit and speaker")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

@@ -5,9 +5,8 @@ sentences of Shakespeare's plays (tinyshakespeare, Karpathy 2015) that end in ".
 letters and without a mark. The words alone tell much, their order more: "thou art a villain", "art
 thou a villain". A network with windows over the words (Kim, "Convolutional neural networks for
 sentence classification", 2014) stands beside scikit-learn's logistic regression on the TF-IDF of
-words, and of words and pairs of words. All learn from the same rows and are judged on the same
-held-out fifth, a quarter of it questions. Settings were chosen within the other rows: those of the
-network on a split of them, C of the regressions by cross-validation.
+words, and of words and pairs. All learn from the same rows and are judged on the same held-out
+fifth, 23 % of it questions; settings were chosen within the other rows, C by cross-validation.
 
     .venv/bin/python examples/text_classifier.py
 (with CHAINRULE_DATA naming the directory that holds tinyshakespeare/input.txt)
@@ -26,8 +25,7 @@ from chainrule import data, nn, optim
 from chainrule.training import metrics
 
 NAME = "tinyshakespeare/input.txt"
-LENGTH = 32  # words; longer sentences are cut
-BATCH, EPOCHS = 64, 8
+LENGTH, BATCH, EPOCHS = 32, 64, 8  # LENGTH in words: what is longer is cut
 # Where scikit-learn is not installed: what this file prints with it, for all rows.
 RECORDED = {"words": (0.8576, 0.5910, 0.8685), "words and pairs": (0.8951, 0.7258, 0.9199)}
 
@@ -35,9 +33,11 @@ RECORDED = {"words": (0.8576, 0.5910, 0.8685), "words and pairs": (0.8951, 0.725
 def sentences():
     """Each statement and question of 3 words or more, once: {sentence: is it a question}."""
     places = [Path(p) / NAME for p in os.environ.get("CHAINRULE_DATA", ".").split(os.pathsep)]
-    text = next(path for path in places if path.exists()).read_text(encoding="utf-8")
+    path = next((path for path in places if path.exists()), None)
+    if path is None:
+        raise SystemExit(f"there is no {NAME}: CHAINRULE_DATA names the directory that holds it")
     found = {}
-    for speech in text.split("\n\n"):
+    for speech in path.read_text(encoding="utf-8").split("\n\n"):
         said = " ".join(speech.splitlines()[1:])  # the first line names the speaker
         for sentence in re.findall(r"[^.?!]+[.?]", said):
             words = re.findall(r"[a-z]+(?:'[a-z]+)*", sentence.lower())

@@ -68,6 +68,21 @@ def test_every_example_is_run_and_fits_on_a_page() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES, name
 
 
+@pytest.mark.parametrize("file", ["spoken_digits.py", "text_classifier.py"])
+def test_data_that_are_not_there_are_named(file: str, tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, EXAMPLES / file],
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "CHAINRULE_DATA": str(tmp_path)},
+        timeout=300,
+    )
+    assert found.returncode == 1
+    assert found.stderr.startswith("there is no ")
+    assert "CHAINRULE_DATA" in found.stderr
+
+
 @pytest.mark.slow
 def test_sunspots_are_forecast_better_than_by_a_line() -> None:
     """Below the last year again and the linear autoregression in each of the three periods."""
