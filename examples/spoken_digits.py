@@ -3,8 +3,9 @@
 The data are the Free Spoken Digit Dataset (Jackson and others, 2016): 3,000 recordings at 8 kHz of
 the words "zero" to "nine", 50 of each by each of 6 speakers. Its authors' split holds out
 recordings 0 to 4 of each digit and speaker (10 %): other recordings of voices that were heard.
-With --speaker NAME all that this speaker said is held out instead, which is much harder: 5 voices
-are few to learn from what another one sounds like. Nothing is chosen by what is held out.
+With --speaker NAME all that this one said is held out instead, which is harder by far: five voices
+are few to learn from what another one sounds like (0.987 becomes 0.638 for george). Nothing is
+chosen by what is held out; the settings are those that did well on a part of the other recordings.
 
     .venv/bin/python examples/spoken_digits.py
     .venv/bin/python examples/spoken_digits.py --speaker george
@@ -22,6 +23,7 @@ import chainrule as cr
 from chainrule import data, nn, optim
 
 NAME = "spoken-digits/recordings.tar.xz"
+SPEAKERS = "george jackson lucas nicolas theo yweweler".split()
 BATCH = 32
 
 
@@ -57,14 +59,15 @@ def network():
 
 def main():
     parser = argparse.ArgumentParser(description="spoken digits with a convolutional network")
-    parser.add_argument("--speaker", help="hold out all of this one's recordings")
+    parser.add_argument("--speaker", choices=SPEAKERS, help="hold out all that this one said")
     parser.add_argument("--recordings", type=int, default=50, help="of each digit and speaker")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder:
-        unpacked(Path(folder), options.speaker, options.recordings)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "spoken-digits"
+        unpacked(folder, options.speaker, options.recordings)
         parts = data.SoundFolder(folder, seconds=0.8).parts(None, options.seed)
     print(parts.encoder.describe())
     steps = -(-len(parts.train_rows) // BATCH) * options.epochs
@@ -76,11 +79,9 @@ def main():
         batch_size=BATCH,
         seed=options.seed,
     )
-    who = (
-        f"of {options.speaker}, a voice not heard before" if options.speaker else "of known voices"
-    )
-    held_out = f"{len(parts.held_out_rows)} held-out recordings {who}"
-    print(f"test accuracy {run.metrics['accuracy']:.4f} on the {held_out}")
+    right, count = run.metrics["accuracy"], len(parts.held_out_rows)
+    whose = f"of {options.speaker}, who was not heard before" if options.speaker else "held out"
+    print(f"test accuracy {right:.4f} on the {count} recordings {whose}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,11 @@ SHORT = [
 SHORT_WITH_DATA = [
     ("fashion_mnist_cnn.py", "--rows 1500 --epochs 1", r"\ntest accuracy (\S+) after"),
     ("mnist_cnn.py", "--rows 1500 --epochs 1", r"\ntest accuracy (\S+) after"),
-    ("spoken_digits.py", "--recordings 8 --epochs 1", r"test accuracy (\S+) on the 300 held-out"),
+    (
+        "spoken_digits.py",
+        "--recordings 8 --epochs 1",
+        r"test accuracy (\S+) on the 300 recordings held",
+    ),
     ("text_classifier.py", "--rows 800", r"network +(\S+) +(\S+) +(\S+)\n"),
 ]
 
@@ -99,7 +103,7 @@ def test_sunspots_are_forecast_better_than_by_a_line() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "least"),
-    [("fashion_mnist_cnn.py", 0.915), ("mnist_cnn.py", 0.99), ("spoken_digits.py", 0.95)],
+    [("fashion_mnist_cnn.py", 0.915), ("mnist_cnn.py", 0.99), ("spoken_digits.py", 0.97)],
 )
 def test_an_example_reaches_what_it_claims(file: str, least: float) -> None:
     """On the official test sets of Fashion-MNIST, MNIST and the Free Spoken Digit Dataset."""
