@@ -36,20 +36,21 @@ class Predictor:
         self._backend, self._threads = backend, threads
         self._programs: dict[Any, Program] = {}
 
-    def __call__(self, net: Any, x: Array) -> Array:
-        """The outputs of `net`, which has the structure this predictor was made for."""
+    def __call__(self, net: Any, x: Array, rows: Array | None = None) -> Array:
+        """The outputs of `net`, which has the structure this predictor was made for, for `x` or for
+        some rows of it: these are gathered piece by piece, so that x may be larger than memory."""
         leaves = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
-        parts = [self._program(chunk)([*leaves, chunk])[0] for chunk in _chunks(x)]
+        parts = [self._program(chunk)([*leaves, chunk])[0] for chunk in _chunks(x, rows)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def prepare(self, x: Array) -> None:
+    def prepare(self, x: Array, rows: Array | None = None) -> None:
         """Traces what these rows will need, so that mistakes show."""
-        for chunk in _chunks(x):
+        for chunk in _sizes(x, rows):
             self._program(chunk)
 
-    def compile(self, x: Array) -> None:
+    def compile(self, x: Array, rows: Array | None = None) -> None:
         """Compiles what these rows will need."""
-        for chunk in _chunks(x):
+        for chunk in _sizes(x, rows):
             self._program(chunk).made_ready()
 
     def _program(self, chunk: Array) -> Program:
@@ -72,9 +73,20 @@ class Predictor:
         return Program(captured.graph, self._backend, self._threads)
 
 
-def _chunks(x: Array) -> Iterator[Array]:
-    for first in range(0, max(len(x), 1), ROWS_AT_ONCE):
-        yield x[first : first + ROWS_AT_ONCE]
+def _chunks(x: Array, rows: Array | None = None) -> Iterator[Array]:
+    count = len(x if rows is None else rows)
+    for first in range(0, max(count, 1), ROWS_AT_ONCE):
+        piece = slice(first, first + ROWS_AT_ONCE)
+        yield x[piece] if rows is None else x[rows[piece]]
+
+
+def _sizes(x: Array, rows: Array | None) -> Iterator[Array]:
+    """A chunk of each size that there is: the first one, and a shorter last one."""
+    rows = np.arange(len(x)) if rows is None else rows
+    yield from _chunks(x, rows[:ROWS_AT_ONCE])
+    rest = len(rows) % ROWS_AT_ONCE
+    if rest and len(rows) > ROWS_AT_ONCE:
+        yield from _chunks(x, rows[-rest:])
 
 
 @dataclass(frozen=True)

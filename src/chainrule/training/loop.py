@@ -80,7 +80,6 @@ class Loop:
         self._count = self.settings.steps_per_epoch(rows)
         self._size = self.settings.rows_per_step(rows)
         self._measured = self.settings.measured_every(rows)
-        self._held_out = self._batch(self.held_out_rows)
         self._stepping = Stepping(self._step, self._sources(), self._key, self._measured)
         self._started = self._told = self._saved = time.monotonic()
         self._before = self.standing.seconds
@@ -103,13 +102,13 @@ class Loop:
         for size in filter(None, (self._size, rest)):
             batch = self._batch(self.train_rows[:size])
             self._step.prepare(self.carry, batch, self._measured == 1)
-        self._predict.prepare(self.dataset.x[self.evaluated_rows])
+        self._predict.prepare(self.dataset.x, self.evaluated_rows)
 
     def run(self) -> str:
         """Trains to the end; returns why it ended. The weights are in the carry (and `best`)."""
         standing = self.standing
         if not standing.ended:  # a person who stops the run does not want to wait for it then
-            self._predict.compile(self.dataset.x[self.evaluated_rows])
+            self._predict.compile(self.dataset.x, self.evaluated_rows)
         while standing.epoch < self.settings.epochs and not standing.ended:
             if not self._epoch():
                 self._checkpoint()
@@ -137,7 +136,7 @@ class Loop:
         return self.held_out_rows if len(self.held_out_rows) else self.train_rows
 
     def outputs(self, net: Any, rows: Array) -> Array:
-        return self._predict(net, self.dataset.x[rows])
+        return self._predict(net, self.dataset.x, rows)
 
     # --- one epoch --------------------------------------------------------------------------
 
@@ -220,9 +219,10 @@ class Loop:
         if not len(self.held_out_rows):
             return {}, False
         standing, net = self.standing, self.network()
-        x, y, *row_weights = self._held_out
-        outputs, classes = self._predict(net, x), len(self.dataset.classes)
-        found = metrics_of(self.objective, outputs, y, classes, self.scale, *row_weights)
+        rows, classes = self.held_out_rows, len(self.dataset.classes)
+        outputs, y = self.outputs(net, rows), self.dataset.y[rows]
+        weights = None if self.row_weights is None else self.row_weights[rows]
+        found = metrics_of(self.objective, outputs, y, classes, self.scale, weights)
         loss = found["loss"]
         # NaN is no better than anything.
         improved = loss < (math.inf if standing.best_loss is None else standing.best_loss)
