@@ -12,8 +12,8 @@ twelve years by their mean, and multiplies its forecast with it: cycles of any h
 
 Beside it stand the last year again, and the linear autoregression with the least squared error in
 the years of training. Where a small network ends depends on where it begins: shown is the median
-over several seeds. Decay and epochs are those that forecast 1801 to 1920 best, in three parts, each
-from the years before it.
+over several seeds. The decay is the one that forecasts 1801 to 1920 best, in three parts, each from
+the years before it; that windows are divided by their mean was chosen with the later years in view.
 
     .venv/bin/python examples/sunspots.py
 """

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import test_examples_sequences
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MOST_LINES = 100
 DATA = bool(os.environ.get("CHAINRULE_DATA"))
@@ -67,7 +69,9 @@ def test_an_example_runs_and_prints_its_number(file: str, arguments: str, patter
 
 def test_every_example_is_run_and_fits_on_a_page() -> None:
     files = {path.name: path for path in EXAMPLES.glob("*.py")}
-    assert set(files) == {file for file, *_ in (*SHORT, *SHORT_WITH_DATA)}
+    sequences = (*test_examples_sequences.MODELS, *test_examples_sequences.SHORT)
+    run_here = {file for file, *_ in (*SHORT, *SHORT_WITH_DATA)}
+    assert set(files) == run_here | {f"{name}.py" for name in sequences}
     for name, path in files.items():
         assert len(path.read_text(encoding="utf-8").splitlines()) < MOST_LINES, name
 

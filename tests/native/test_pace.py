@@ -43,7 +43,7 @@ def test_trying_the_other_number_is_short() -> None:
 
 
 def test_long_steps_are_tried_seldom() -> None:
-    """A step of a second by all threads, and of a tenth by one: most of the time goes to the one."""
+    """A step of a second by all threads, and of a tenth by one: most time goes to the one."""
     pace, now, spent = Pace(2), 0.0, {1: 0.0, 2: 0.0}
     while now < 300:
         team, _ = pace.next(now, 0.1)
