@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from chainrule.data import (
     CorpusEncoder,
+    Dataset,
     TextCorpus,
     chunks,
+    divided,
     encoder_from_json,
     fingerprint,
     fit_vocabulary,
@@ -122,6 +124,18 @@ def test_documents_are_read_whole_and_each_begins_anew(
                 assert int(x[row, 0]) in begins
             else:  # it goes on where the row before ended
                 assert x[row, 0] == x[row - 1, -1] + 1
+
+
+def test_the_last_chunks_of_streams_are_held_out() -> None:
+    x, y = np.zeros((24, 5), np.int32), np.zeros((24, 5), np.int32)
+    data = Dataset("rows", x, y, "multiclass", ("a", "b"), streams=4)
+    for validation, count in ((None, 1), (0, 0), (0.5, 3), (0.01, 1), (8, 2), (23, 5)):
+        train_rows, held_out_rows = divided(data, validation, 0)
+        assert train_rows.tolist() == list(range(24 - 4 * count))
+        assert held_out_rows.tolist() == list(range(24 - 4 * count, 24))
+    one = Dataset("rows", x[:4], y[:4], "multiclass", ("a", "b"), streams=4)
+    with pytest.raises(DataError, match="1 chunk of each of 4 streams cannot be split"):
+        divided(one, 0.2, 0)
 
 
 def test_too_little_text_for_the_streams() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from chainrule.nn import losses
 from chainrule.observe.events import Event, StepMeasured
 from chainrule.tracing import trees
 from chainrule.tracing.context import key_of
-from chainrule.training import evaluate
 from chainrule.training.objective import objective
 from chainrule.training.step import Layout, StepBuilder
 from chainrule.training.streams import states_of
@@ -168,6 +166,45 @@ def test_the_held_out_loss_is_that_of_reading_on(backend: str) -> None:
     assert run.metrics["loss"] == pytest.approx(surprise, rel=1e-5)
     assert run.metrics["perplexity"] == pytest.approx(np.exp(surprise), rel=1e-5)
     assert run.metrics["accuracy"] == (outputs.argmax(axis=2) == y)[counted].mean()
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_rows_of_streams_may_have_one_target_each(backend: str) -> None:
+    """A sum over all that a stream has shown so far, asked for at the end of each chunk."""
+    x = np.random.default_rng(0).normal(size=(40, 4, 3, 1)).astype(np.float32)
+    y = np.cumsum(x.sum(axis=(2, 3)), axis=0)
+    data = Dataset(
+        "sums", x.reshape(160, 3, 1), y.reshape(160, 1), "regression", streams=4
+    )  # fmt: skip
+    net = nn.Sequential(nn.GRU(5, last=True), nn.Dense(1))
+    run = cr.train(net, data, epochs=2, validation=0.25, backend=backend)
+    held_out = replace(data, resets=np.zeros(160, bool))
+    rows = np.arange(120, 160)
+    error = by_hand(run.net, held_out, rows) - data.y[rows]
+    assert run.metrics["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+
+
+def test_chunks_can_be_read_and_differentiated_by_hand() -> None:
+    """`nn.carrying` inside of a function of one's own, whose gradient is that of the chunk."""
+    net, random = filled(nn.LSTM(7)), np.random.default_rng(0)
+    x, y = random.integers(0, 5, (2, 3, 8))
+
+    def loss(net: Any, state: Any, x: Any, y: Any) -> Any:
+        with nn.carrying(net, state) as memory:
+            value = losses.cross_entropy(net(x), y)
+        return value, memory.after
+
+    (first, state), _ = cr.value_and_grad(loss, has_aux=True)(net, {}, x[:, :4], y[:, :4])
+    (last, _), gradient = cr.value_and_grad(loss, has_aux=True)(net, state, x[:, 4:], y[:, 4:])
+    assert (first + last) / 2 == pytest.approx(losses.cross_entropy(net(x), y), rel=1e-12)
+
+    def held(net: Any) -> Any:
+        embedding, layer, dense = net.layers
+        outputs, _ = layer(embedding(x[:, 4:]), state["layers.1"])
+        return losses.cross_entropy(dense(outputs), y[:, 4:])
+
+    for one, other in zip(trees.leaves(gradient), trees.leaves(cr.grad(held)(net)), strict=True):
+        np.testing.assert_allclose(one.value, other.value, rtol=1e-9, atol=1e-13)
 
 
 # --- the same bits ----------------------------------------------------------------------------
@@ -327,51 +364,6 @@ def test_a_network_without_states_reads_chunks_in_order() -> None:
     runs = [cr.train(net, ragged(), epochs=2, backend=b) for b in ("native", "reference")]
     assert runs[0].metrics["loss"] == pytest.approx(runs[1].metrics["loss"], rel=1e-4)
     assert_same_bits(runs[0].net, cr.train(net, ragged(), epochs=2).net)
-
-
-# --- evaluation in pieces ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_an_evaluation_in_pieces_is_that_of_all_rows(
-    weighted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = replace(ragged(), streams=0, resets=None)
-    options: dict[str, Any] = {"epochs": 1, "validation": 0.5}
-    if weighted:
-        options["sample_weights"] = np.random.default_rng(0).uniform(0, 2, len(data.x))
-        options["class_weights"] = [1.0, 0.5, 2.0, 3.0, 1.0]
-    net = reader(nn.RNN(5))
-    whole = cr.train(net, data, **options)
-    monkeypatch.setattr(evaluate, "OUTPUTS_AT_ONCE", 3 * 5 * 5)  # three rows
-    pieces = cr.train(net, data, **options)
-    assert_same_bits(whole.net, pieces.net)
-    for name, value in whole.metrics.items():
-        assert pieces.metrics[name] == pytest.approx(value, rel=1e-6), name
-    assert whole.record.evaluated is not None
-    assert pieces.record.evaluated is not None
-    assert whole.record.evaluated.examples == pieces.record.evaluated.examples
-
-
-def test_what_a_network_puts_out_for_all_rows_is_never_in_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """2,000 symbols at each of 16 places of 200 rows, 25 MB in float32."""
-    monkeypatch.setattr(evaluate, "OUTPUTS_AT_ONCE", 2**16)
-    random = np.random.default_rng(0)
-    x = random.integers(0, 2000, (220, 17)).astype(np.int32)
-    classes = tuple(map(str, range(2000)))
-    data = Dataset("many", x[:, :-1], x[:, 1:], "multiclass", classes, symbols=2000)
-    net = nn.Sequential(nn.Embedding(2000, 4), nn.Dense(2000))
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 2, "validation": 200}
-    cr.train(net, data, **options)  # compiled
-    tracemalloc.start()
-    try:
-        cr.train(net, data, **options)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 200 * 16 * 2000 * 4 / 4
 
 
 def test_the_step_of_a_run_on_streams_is_timed(tmp_path: Path) -> None:
