@@ -33,7 +33,7 @@ class Columns:
 
     def take(self, rows: Array) -> Columns:
         """Those of some rows; a view where the rows follow one another."""
-        where = _slice(rows)
+        where = span_of(rows)
 
         def some(array: Array | None) -> Array | None:
             return None if array is None else array[where]
@@ -52,9 +52,6 @@ class Columns:
         found: list[int] = self.counted[rows].sum(axis=1).tolist()
         return found
 
-    def __len__(self) -> int:
-        return len(self.arrays[0])
-
 
 def _counted(dataset: Dataset, weights: Array | None) -> Array | None:
     if not dataset.time or weights is None:
@@ -64,7 +61,8 @@ def _counted(dataset: Dataset, weights: Array | None) -> Array | None:
     return np.asarray(np.sum(weights > 0, axis=1, dtype=np.int64))
 
 
-def _slice(rows: Array) -> Array | slice:
+def span_of(rows: Array) -> Array | slice:
+    """Rows that follow one another as a slice, which copies nothing; others as they are."""
     if len(rows) and (rows == np.arange(rows[0], rows[0] + len(rows))).all():
         return slice(int(rows[0]), int(rows[0]) + len(rows))
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from chainrule.nn import losses
 from chainrule.observe.events import Evaluated
 from chainrule.training import metrics
-from chainrule.training.columns import Columns
+from chainrule.training.columns import Columns, span_of
 from chainrule.training.objective import Objective, readable
 from chainrule.training.pieces import Pieces
 from chainrule.training.telling import counting
@@ -30,7 +30,7 @@ class Predictor:
 
     def __call__(self, net: Any, x: Array) -> Array:
         """The outputs of `net`, which has the structure this predictor was made for."""
-        return _joined(list(self._pieces(net, [x], ROWS_AT_ONCE)))
+        return _joined(list(self._pieces(net, [x], np.arange(len(x)), ROWS_AT_ONCE)))
 
 
 def _outputs(net: Any, x: Any) -> Any:
@@ -63,7 +63,7 @@ class Judged:
 
 
 class Judge:
-    """Evaluates a run's network on the same rows again and again.
+    """Evaluates a run's network on the same rows of its data again and again.
 
     Sequences with a target at each place are read in pieces of bounded size: a language model puts
     out as many numbers as it has symbols, at each of millions of places. Rows of streams are read
@@ -75,6 +75,7 @@ class Judge:
         net: Any,
         objective: Objective,
         columns: Columns,
+        rows: Array,
         scale: Scale,
         classes: int,
         streams: int,
@@ -82,8 +83,12 @@ class Judge:
         backend: str | None,
         threads: int | None = None,
     ) -> None:
-        self._objective, self._columns = objective, columns
+        self._objective, self._rows = objective, rows
         self._scale, self._classes = scale, classes
+        where, weights, counted = span_of(rows), columns.weights, columns.counted
+        self._y = columns.arrays[1][where]
+        self._weights = None if weights is None else weights[where]
+        self._counted = None if counted is None else counted[where]
         how = net, memory, backend, threads
         if objective.time:
             self._read: Sequence[Array] = columns.arrays
@@ -99,31 +104,33 @@ class Judge:
 
     def prepare(self) -> None:
         """Traces what the evaluation will need, so that mistakes show."""
-        self._pieces.prepare(self._read, self._size)
+        self._pieces.prepare(self._read, self._rows, self._size)
 
     def compile(self) -> None:
         """Compiles what the evaluation will need."""
-        self._pieces.compile(self._read, self._size)
+        self._pieces.compile(self._read, self._rows, self._size)
 
     def __call__(self, net: Any, kept: Array | None = None) -> Judged:
         """The metrics of a network, and its outputs: of sequences for the rows `kept` alone (their
         places, ascending), of others for all."""
         if self._objective.time:
             return self._of_places(net, np.arange(0) if kept is None else kept)
-        outputs = _joined(list(self._pieces(net, self._read, self._size)))
-        y, weights = self._columns.arrays[1], self._columns.weights
+        outputs = _joined(list(self._read_by(net)))
+        y, weights = self._y, self._weights
         found = metrics_of(self._objective, outputs, y, self._classes, self._scale, weights)
         return Judged(found, np.arange(len(y)), outputs)
 
+    def _read_by(self, net: Any) -> Iterator[Any]:
+        return self._pieces(net, self._read, self._rows, self._size)
+
     def _of_places(self, net: Any, kept: Array) -> Judged:
         """The means over the places that count: each piece has its share in them."""
-        y, columns = self._columns.arrays[1], self._columns
         total, parts = _Sums(), []
-        for number, told in enumerate(self._pieces(net, self._read, self._size)):
+        for number, told in enumerate(self._read_by(net)):
             here = slice(number * self._size, (number + 1) * self._size)
-            weights = None if columns.weights is None else columns.weights[here]
-            counted = y[here].size if columns.counted is None else columns.counted[here].sum()
-            total.add(told, self._objective.weight(y[here], weights), int(counted))
+            y, weights = self._y[here], None if self._weights is None else self._weights[here]
+            counted = y.size if self._counted is None else int(self._counted[here].sum())
+            total.add(told, self._objective.weight(y, weights), counted)
             inside = kept[(kept >= here.start) & (kept < here.stop)] - here.start
             if total.reads and len(inside):
                 parts.append(told["outputs"][inside])

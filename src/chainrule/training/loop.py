@@ -88,7 +88,8 @@ class Loop:
         self._judge = Judge(
             self.layout.net,
             self.objective,
-            self._columns.take(self.evaluated_rows),
+            self._columns,
+            self.evaluated_rows,
             self.scale,
             len(self.dataset.classes),
             self.dataset.streams,

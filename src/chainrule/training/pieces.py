@@ -17,6 +17,7 @@ from chainrule.tracing import trees
 from chainrule.tracing.context import Context, use
 from chainrule.tracing.memory import Memory
 from chainrule.tracing.sharing import program_key
+from chainrule.training.columns import span_of
 
 Array = np.ndarray
 SHAPES = 16  # programs that are kept, one for each number of rows
@@ -55,26 +56,28 @@ class Pieces:
         self._backend, self._threads, self._parts = backend, threads, parts
         self._programs: dict[Any, _Ready] = {}
 
-    def __call__(self, net: Any, columns: Sequence[Array], size: int) -> Iterator[Any]:
-        """What the function returns for each piece of `size` rows, the last of which may be
-        smaller; `net` has the structure this was made for."""
+    def __call__(self, net: Any, columns: Sequence[Array], rows: Array, size: int) -> Iterator[Any]:
+        """What the function returns for each piece of `size` of these rows, the last of which may
+        be smaller; `net` has the structure this was made for. Rows are gathered piece by piece, so
+        that columns may be larger than memory."""
         leaves = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
         states = [leaf.value for leaf in trees.leaves(self._memory)]
         count = len(states)
-        for piece in _pieces(columns, size):
+        for first in range(0, max(len(rows), 1), size):
+            piece = _gathered(columns, rows[first : first + size])
             ready = self._ready(piece)
             outputs = ready.program([*leaves, *states, *piece])
             states = outputs[:count]
             yield trees.replace_leaves(ready.told, outputs[count:])
 
-    def prepare(self, columns: Sequence[Array], size: int) -> None:
+    def prepare(self, columns: Sequence[Array], rows: Array, size: int) -> None:
         """Traces what these rows will need, so that mistakes show."""
-        for piece in _first_and_last(columns, size):
+        for piece in _first_and_last(columns, rows, size):
             self._ready(piece)
 
-    def compile(self, columns: Sequence[Array], size: int) -> None:
+    def compile(self, columns: Sequence[Array], rows: Array, size: int) -> None:
         """Compiles what these rows will need."""
-        for piece in _first_and_last(columns, size):
+        for piece in _first_and_last(columns, rows, size):
             self._ready(piece).program.made_ready()
 
     def _ready(self, piece: Sequence[Array]) -> _Ready:
@@ -110,12 +113,12 @@ class Pieces:
         return [after.get(path, before) for path, before in memory.items()], found
 
 
-def _pieces(columns: Sequence[Array], size: int) -> Iterator[list[Array]]:
-    for first in range(0, max(len(columns[0]), 1), size):
-        yield [column[first : first + size] for column in columns]
+def _gathered(columns: Sequence[Array], rows: Array) -> list[Array]:
+    where = span_of(rows)
+    return [column[where] for column in columns]
 
 
-def _first_and_last(columns: Sequence[Array], size: int) -> Iterator[list[Array]]:
-    rows = len(columns[0])
-    for first in sorted({0, (max(rows, 1) - 1) // size * size}):
-        yield [column[first : first + size] for column in columns]
+def _first_and_last(columns: Sequence[Array], rows: Array, size: int) -> Iterator[list[Array]]:
+    """A piece of each size that there is."""
+    for first in sorted({0, (max(len(rows), 1) - 1) // size * size}):
+        yield _gathered(columns, rows[first : first + size])
