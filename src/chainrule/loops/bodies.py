@@ -126,6 +126,7 @@ def step_context(number: Any, what: str, draws: dict[str, int]) -> Iterator[None
         return
     inside = _inner(context, number)
     inside.draws = dict(draws)
+    inside.memory = context.memory.inside(what) if context.memory else None
     before = dict(inside.updates)
     with use(inside):
         yield
