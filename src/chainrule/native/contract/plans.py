@@ -28,6 +28,7 @@ from chainrule.native.contract.costs import (
 )
 from chainrule.native.places import Rows, view_of
 
+_APART = 2048  # bytes between rows that push each other out
 _LARGE = 1 << 19  # bytes; half of the second-level cache
 _MANY_ROWS = 256  # for which a panel is packed just so that it lies together, if its sums have
 _MANY_STEPS = 192  # so many steps: fewer fit into the nearest cache as they are
@@ -290,7 +291,7 @@ def _packing(
     if right.strides[column] not in (0, 1):
         return TURN
     apart = max(abs(right.strides[c]) for c in summed) * shape.itemsize
-    if shape.rows >= 48 and shape.steps >= 48 and apart >= PAGE:
+    if shape.rows >= 48 and shape.steps >= 48 and apart >= _APART:
         return COPY
     is_long = shape.steps >= _MANY_STEPS and shape.rows * shape.outer >= _MANY_ROWS
     return COPY if free and is_long and shape.outer > 1 else 0
