@@ -21,6 +21,7 @@ from bench.processes import PEERS, ROOT, THREADS, cores
 
 ROUNDS = 7
 QUICK_ROUNDS = 3
+BEGIN, END = "<!-- ./run bench writes this table -->", "<!-- to here -->"  # in the README
 TRIALS = ROOT / "build" / "bench"  # what is not a whole run is never published by accident
 SECTIONS = {"fit": fit, "busy": busy, "first": first, "growth": growth}
 VERSIONED = ("chainrule", "llvmlite", "numpy", "torch", "jax", "jaxlib", "optax", "scikit-learn")
@@ -119,6 +120,14 @@ def _cases(asked: argparse.Namespace) -> list[Case]:
     return [c for c in known if c.optimizer == "adam" or not asked.quick]
 
 
+def in_readme(text: str, results: dict) -> str:
+    """The README with the table of these results between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert end, "the README has lost its marks"
+    return f"{before}{BEGIN}\n{tables.brief(results)}{END}{after}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     asked = parse(arguments)
     folder = asked.output or ROOT / "bench"
@@ -131,6 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(tables.page(results), encoding="utf-8")
     (pictures / "bench.svg").write_text(picture.draw(results), encoding="utf-8")
+    if asked.output is None:
+        readme = ROOT / "README.md"
+        readme.write_text(in_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(f"written: {folder / 'results.md'}, {pictures / 'bench.svg'}")
     missed = [c for c in tables.all_checks(results) if not c.reached]
     for check in missed:

@@ -195,6 +195,23 @@ def all_checks(results: dict) -> list[Check]:
     return found
 
 
+def brief(results: dict) -> str:
+    """The training steps in a few columns, for the README: when, on what, and how fast."""
+    machine, versions = results["machine"], results["versions"]
+    lines = []
+    for row in results["steps"]:
+        seconds = {name: statistics.median(times) for name, times in row["seconds"].items()}
+        best = f"{duration(seconds[row['best']])} ({TITLES[row['best']]})"
+        ratios = [f"{statistics.median(row[key]):.3g}" for key in ("over_best", "over_torch")]
+        lines.append([row["case"], duration(seconds[OURS]), best, *ratios])
+    header = ["training step", "chainrule", "best peer", "times as fast", "as fast as PyTorch"]
+    told = (
+        f"{machine['processor']}, {machine['threads']} threads, {results['date']}; PyTorch "
+        f"{versions['torch']}, JAX {versions['jax']}; medians of {results['rounds']} rounds.\n"
+    )
+    return f"{told}\n{table(header, lines)}"
+
+
 def page(results: dict) -> str:
     """The whole page."""
     machine, versions = results["machine"], results["versions"]

@@ -208,3 +208,18 @@ def test_tiny_cases_run_without_peers(tmp_path: Path) -> None:
     assert "| tiny CNN |" in (tmp_path / "results.md").read_text()
     assert "| tiny |" in (tmp_path / "results.md").read_text()
     assert ET.parse(tmp_path / "bench.svg").getroot() is not None
+
+
+def test_the_readme_shows_the_published_results() -> None:
+    """Its table, the page and the picture are those of bench/results.json, from a whole run."""
+    from bench import picture, tables
+    from bench.__main__ import in_readme
+
+    results = json.loads((ROOT / "bench" / "results.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert in_readme(readme, results) == readme
+    assert (ROOT / "bench" / "results.md").read_text(encoding="utf-8") == tables.page(results)
+    drawn = (ROOT / "docs" / "pictures" / "bench.svg").read_text(encoding="utf-8")
+    assert drawn == picture.draw(results)
+    assert not results["quick"]
+    assert {"fit", "busy", "first", "growth"} <= results.keys()
