@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.cli.architectures import check_fits, check_name
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import say
 from chainrule.data import (
@@ -37,6 +38,9 @@ def data_of(arguments: Arguments) -> Any:
         kind = "forecast"
     elif kind == "table" and arguments.text:
         kind = "text table"
+    check_name(arguments.net)
+    if arguments.net is not None and kind in _FORMS:
+        check_fits(arguments.net, _FORMS[kind])
     for option, kinds in _GOES_WITH.items():
         if kind not in kinds and getattr(arguments, option):
             words = f"--{option.replace('_', '-')}"
@@ -76,7 +80,15 @@ def _text_table(arguments: Arguments) -> Source:
             do="give it with --target COLUMN",
         )
     columns = tuple(arguments.text.split(","))
-    form = "sequence" if arguments.context else "bag"
+    is_sequence = bool(arguments.context) or arguments.net not in (None, "dense")
+    if is_sequence and len(columns) > 1:
+        option = f"--net {arguments.net}" if arguments.net else "--context"
+        raise UsageError(
+            f"{option} reads one column of texts, and these are {len(columns)}",
+            where=f"--text {arguments.text}",
+            do="name one column, or leave out what asks for the order of words",
+        )
+    form = "sequence" if is_sequence else "bag"
     length = _or(arguments.context, 200)
     return TextTable(
         arguments.data, arguments.target, columns, form, length=length, task=arguments.task
@@ -98,6 +110,15 @@ _WORDS = {
     "images": "a folder of pictures",
     "sounds": "a folder of sounds",
     "text": "a text",
+}
+# The rows that these become, for which a network is asked for; those of a set are seen later.
+_FORMS = {
+    "table": "numbers",
+    "text table": "words",
+    "forecast": "series",
+    "images": "pictures",
+    "sounds": "sounds",
+    "text": "text",
 }
 _GOES_WITH = {
     "image_size": ("images",),

@@ -14,6 +14,7 @@ from chainrule.nn.activations import softmax
 from chainrule.nn.layer import Layer, as_array
 from chainrule.nn.layers import Dense, dropped
 from chainrule.nn.positions import rotated
+from chainrule.tracing.context import current
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,11 @@ class MultiHeadAttention(Layer):
         if readable is not None:
             # The lowest number, not -infinity: a row of nothing else would give NaN.
             scores = np.where(readable, scores, np.finfo(scores.dtype).min)
-        weights = dropped(softmax(scores), self.dropout)
+        shares = softmax(scores)
+        context = current()
+        if context is not None and context.attention is not None:
+            context.attention[context.scope] = shares
+        weights = dropped(shares, self.dropout)
         read = np.einsum("bhqk,bkhd->bqhd", weights, value)
         return self.output(read.reshape((*read.shape[:2], self.width)))
 

@@ -33,14 +33,18 @@ def filters(record: Record) -> Filters | None:
     cards = [card for one in found if (card := _card(one)) is not None]
     if not cards:
         return None
-    colours = len(found[0].get("shape", ())) == 3 and found[0]["shape"][2] == 3
+    shape = found[0].get("shape", ())
+    colours = len(shape) == 3 and shape[2] == 3
+    seen = "loudness" if found[0].get("sound") else "light"
     how = (
         "in their own colours around grey, which is 0"
         if colours
-        else "blue where light speaks for the unit, orange where it speaks against it"
+        else f"blue where {seen} speaks for the unit, orange where it speaks against it"
     )
+    sound = "; time goes to the right, low tones are below" if found[0].get("sound") else ""
     return Filters(
-        f"The weights of the first layer's units, {how}; each on its own scale, the largest first.",
+        f"The weights of the first layer's units, {how}; each on its own scale, the largest "
+        f"first{sound}.",
         cards,
     )
 
