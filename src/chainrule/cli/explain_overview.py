@@ -30,18 +30,25 @@ def show_overview(given: Material, subject: Subject, row: int, as_json: bool) ->
     width = min(columns(sys.stdout), _PROSE)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     for line in _lines(given, subject, row, found):
-        for part in broken(line, width, hang=10).split("\n") if line.startswith("!") else [line]:
-            tell(printable(part.removeprefix("!"), encoding))
+        for part in _parts(line, width):
+            tell(printable(part, encoding))
     return found.wrong
 
 
+def _parts(line: str, width: int) -> list[str]:
+    """A line as it is printed: prose and facts in several."""
+    if line[:1] not in ("!", ":"):
+        return [line]
+    return broken(line[1:], width, hang=10 if line[0] == ":" else 0).split("\n")
+
+
 def _lines(given: Material, subject: Subject, row: int, found: Overview) -> Iterator[str]:
-    """The page; a line that begins with ! is prose, and may be broken."""
+    """The page; a line that begins with ! is prose, one with : a fact, and both may be broken."""
     yield subject.title
     yield ""
     facts = [*subject.facts, ("row", subject.row_text), *_contents(given, row)]
     for name, text in facts:
-        yield f"!{name.ljust(9)} {text}"
+        yield f":{name.ljust(9)} {text}"
     for remark in subject.remarks:
         yield f"!{remark}"
     yield ""

@@ -132,7 +132,8 @@ def _quantities(net: Any, x: Array, y: Array, goal: Objective) -> dict[str, Any]
 
     captured = tracing.capture(step, (net, x, y), name="step")
     values = [*(leaf.value for leaf in trees.leaves(net)), x, y]
-    found: dict[str, Any] = captured.rebuild(Program(captured.graph, threads=1)(values))
+    # It is run once: compiling it would take longer than that.
+    found: dict[str, Any] = captured.rebuild(Program(captured.graph, "reference")(values))
     return found
 
 
