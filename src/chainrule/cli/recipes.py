@@ -99,7 +99,8 @@ def _cnn(dataset: Dataset, form: str, batch: int) -> Recipe:
 
 
 def _language_model(dataset: Dataset, net: str) -> Recipe:
-    """So many steps of 32 rows that a text of a million characters takes minutes."""
+    """So many steps that a text of a million characters takes minutes; with streams each step has a
+    row of every one."""
     batch = dataset.streams or (16 if dataset.rows < 500 else 32)
     if net in RECURRENT:
         epochs = _epochs(dataset.rows, batch, 6_000, 60)

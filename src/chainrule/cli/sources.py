@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from chainrule.cli.architectures import check_fits, check_name
+from chainrule.cli.architectures import FITTING, RECURRENT, check_fits, check_name
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import say
 from chainrule.data import (
@@ -21,6 +22,8 @@ from chainrule.data import (
     kind_at,
     known_sets,
 )
+from chainrule.data.corpus import HELD_OUT
+from chainrule.data.vocabulary import read_text
 from chainrule.errors import UsageError
 
 
@@ -65,7 +68,28 @@ def _sounds(arguments: Arguments) -> Source:
 
 def _text(arguments: Arguments) -> Source:
     level = "word" if arguments.words else "character"
-    return TextCorpus(arguments.data, level, _or(arguments.context, 64))
+    context = _or(arguments.context, 64)
+    is_recurrent = (arguments.net or FITTING["text"][0]) in RECURRENT
+    streams = _streams(arguments, context) if is_recurrent else 0
+    return TextCorpus(arguments.data, level, context, streams)
+
+
+def _streams(arguments: Arguments, context: int) -> int:
+    """How many pieces of the text a recurrent network reads side by side, its state carried from
+    chunk to chunk: as many as a step has rows, where each piece has a few chunks of training and
+    held-out text; else 0, and every row stands alone. So do those of several files."""
+    wanted, path = _or(arguments.batch_size, _STREAMS), Path(arguments.data)
+    if not isinstance(wanted, int) or not path.is_file():
+        return 0
+    text = read_text(path)
+    symbols = len(text.split()) if arguments.words else len(text)
+    share = _or(arguments.validation, HELD_OUT)
+    held_out = share * symbols if share < 1 else share * symbols / max(len(text), 1)
+    parts = [part for part in (symbols - held_out, held_out) if part > 0]
+    most = int(min(parts, default=0)) // (_CHUNKS * context)
+    if arguments.batch_size is not None:
+        return wanted if wanted <= most else 0
+    return min(wanted, most) if most > 1 else 0
 
 
 def _forecast(arguments: Arguments) -> Source:
@@ -94,6 +118,9 @@ def _text_table(arguments: Arguments) -> Source:
         arguments.data, arguments.target, columns, form, length=length, task=arguments.task
     )
 
+
+_STREAMS = 32
+_CHUNKS = 4  # of a piece, at least: what does not fill one for all of them is left over
 
 _MAKE: dict[str, Callable[[Arguments], Source]] = {
     "images": _images,

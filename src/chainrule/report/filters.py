@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chainrule.observe.record import Record
 
 _SIDE = 64  # of a filter on the page, in pixels; small ones grow by a whole factor
+_FRAME, _BAND = 8, 3  # pixels of a number of a filter of sounds, across and upwards
 _FOR, _NEITHER, _AGAINST = (0, 104, 168), (255, 254, 251), (184, 74, 0)  # as in page.css
 
 
@@ -61,6 +62,8 @@ def _card(one: Mapping[str, Any]) -> Card | None:
     except (KeyError, TypeError, ValueError):
         return None
     picture: Picture = sized(address, height, width, _SIDE)
+    if one.get("sound"):  # few frames of many bands: in squares it would be a thread
+        picture = Picture(address, width * _FRAME, height * _BAND)
     return Card(f"unit {one.get('unit', '')}", "", "", picture)
 
 
