@@ -67,6 +67,7 @@ def _table(dataset: Dataset) -> Recipe:
     rows = dataset.rows
     width = 32 if rows < 2_000 else 64 if rows < 50_000 else 128
     batch = 16 if rows < 500 else 32 if rows < 10_000 else 128 if rows < 200_000 else 512
+    batch = dataset.streams or batch  # a step reads one chunk of each stream
     epochs = _epochs(rows, batch, 20_000, 300)
     return Recipe((width, width), "relu", 1e-3, epochs, batch, max(5, epochs // 8))
 
