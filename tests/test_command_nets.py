@@ -261,3 +261,26 @@ def test_every_command_of_the_page_is_one() -> None:
     assert len(commands) >= 5
     for command in commands:
         parse(shlex.split(command))
+
+
+@pytest.mark.parametrize(
+    ("options", "streams", "batch"),
+    [
+        ("--context 8", 4, 4),  # as the held-out tenth has few chunks
+        ("--context 8 --validation 0.5", 23, 23),
+        ("--context 8 --batch-size 3", 3, 3),
+        ("--context 8 --batch-size 5", 0, 5),
+        ("--context 64", 0, 16),
+        ("--context 8 --net transformer", 0, 16),
+        ("--context 4 --words --net gru", 2, 2),
+        ("--context 8 --validation 0", 32, 32),
+    ],
+)
+def test_a_text_is_read_in_as_many_streams_as_it_has_room_for(
+    options: str, streams: int, batch: int
+) -> None:
+    command = f"train book.txt {options} --hidden 8 --layers 1 --epochs 1 --run-dir run --quiet"
+    assert main(command.split()) == 0
+    config = load_run("run").config
+    assert config["dataset"]["source"]["streams"] == streams
+    assert config["settings"]["batch_size"] == batch
