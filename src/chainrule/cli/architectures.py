@@ -145,7 +145,9 @@ def network(dataset: Dataset, shape: Shape) -> Any:
         pool = "max" if shape.net == "cnn" else "mean"
         return nn.Sequential(nn.Padded(embedding, tuple(layers), pool=pool), *shape.dropped(), end)
     if shape.net == "transformer":
-        return nn.Sequential(nn.Dense(shape.hidden[0]), *layers, nn.GlobalAvgPool(), end)
+        # In a series it matters how long ago something was, which a mean does not say.
+        rows = nn.Flatten() if form == "series" else nn.GlobalAvgPool()
+        return nn.Sequential(nn.Dense(shape.hidden[0]), *layers, rows, *shape.dropped(), end)
     if form == "sounds":
         return nn.Sequential(*layers, nn.GlobalAvgPool(), *shape.dropped(), end)
     *below, width = shape.hidden
