@@ -166,6 +166,10 @@ def test_what_cannot_be_written_is_told(runs: dict[str, Any]) -> None:
             run.generate(**{"prompt": "the", **options})
     assert beginning(run.encoder.vocabulary, "the Zcat").unknown == {"Z": 1}
     assert beginning(run.encoder.vocabulary, "the Zcat").text == "the cat"
+    words = beginning(runs["word"].encoder.vocabulary, "the zebra sat")
+    assert words.text == f"the {UNKNOWN} sat"
+    with pytest.raises(UsageError, match="nothing that the network"):
+        runs["word"].generate("zebra")
     other = cr.train(nn.Dense(1), (np.eye(8), np.arange(8) % 2), epochs=1)
     with pytest.raises(UsageError, match="no language model"):
         other.generate("a")

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import json_text, say, shown_path, tell
+from chainrule.data.vocabulary import UNKNOWN
 from chainrule.training import load_run
 from chainrule.training.generation import Manner, beginning, text_encoder, written
 
@@ -20,7 +21,8 @@ def run_generate(arguments: Arguments) -> int:
     begin = beginning(encoder.vocabulary, arguments.prompt)
     if begin.unknown:
         shown = ", ".join(f"{symbol!r}" for symbol in begin.unknown)
-        say(f"chainrule: not known to the network, and left out: {shown}")
+        how = f"read as {UNKNOWN}" if UNKNOWN in encoder.vocabulary.index else "left out"
+        say(f"chainrule: not known to the network, and {how}: {shown}")
     started = time.perf_counter()
     pieces = written(run.net, encoder, begin, arguments.length, manner, threads=arguments.threads)
     if arguments.json:

@@ -97,7 +97,7 @@ def beginning(vocabulary: Vocabulary, prompt: str | None) -> Beginning:
         return Beginning((known[0],), "")
     symbols = tuple(int(number) for number in vocabulary.encode(prompt))
     unknown = dict(vocabulary.missing(prompt))
-    if not symbols:
+    if not any(vocabulary.symbols[symbol] != UNKNOWN for symbol in symbols):
         what = "is empty" if not unknown else "holds nothing that the network was trained on"
         shown = "".join(s for s in vocabulary.symbols if len(s) == 1 and s.isprintable())[:60]
         raise UsageError(
@@ -117,6 +117,7 @@ def written(
     length: int,
     manner: Manner,
     threads: int | None = None,
+    backend: str | None = None,
 ) -> Iterator[str]:
     """The text that follows `begin`, a piece for each of `length` symbols, as they are made.
 
@@ -125,7 +126,7 @@ def written(
     if not (_is_whole(length) and length >= 1):
         raise UsageError(f"the length is {length!r}", do="give a whole number of symbols")
     vocabulary = encoder.vocabulary
-    read = reader(net, encoder.context, threads)
+    read = reader(net, encoder.context, threads, backend)
     never = [vocabulary.index[s] for s in (UNKNOWN, PADDING) if s in vocabulary.index]
     choose = _Choice(manner, never)
     news: Sequence[int] = begin.symbols
@@ -176,10 +177,14 @@ class _Choice:
 # --- reading --------------------------------------------------------------------------------
 
 
-def reader(net: Any, context: int, threads: int | None = None) -> Reader:
+def reader(
+    net: Any, context: int, threads: int | None = None, backend: str | None = None
+) -> Reader:
     """What reads for a network: step by step where it can be stepped, else from the last `context`
     symbols each time."""
-    return _Stepped(net) if can_be_stepped(net) else _Reread(net, context, threads)
+    if can_be_stepped(net):
+        return _Stepped(net, backend)
+    return _Reread(net, context, threads, backend)
 
 
 # Each place of their output depends on nothing but the same place of their input.
@@ -222,7 +227,7 @@ def _layers(tree: Any) -> Iterator[Any]:
 class _Stepped:
     """Reads symbol by symbol; the recurrent layers' states are carried from call to call."""
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Any, backend: str | None) -> None:
         self._arrays = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
         dtype = np.result_type(*[a.dtype for a in self._arrays if a.dtype.kind == "f"])
         found = [layer for layer in _layers(net) if isinstance(layer, Recurrent)]
@@ -231,7 +236,7 @@ class _Stepped:
         places = (net, first, np.zeros((1, 1), np.int32))
         captured = tracing.capture(_advanced, places, name="generate")
         # A step is far too short for more than one thread.
-        self._program = Program(captured.graph, threads=1)
+        self._program = Program(captured.graph, backend, threads=1)
 
     def __call__(self, symbols: Sequence[int]) -> Array:
         for symbol in symbols:
@@ -274,13 +279,13 @@ def _with(tree: Any, replace: Callable[[Recurrent], Any]) -> Any:
 class _Reread:
     """Reads the last symbols, `context` at most, with each call."""
 
-    def __init__(self, net: Any, context: int, threads: int | None) -> None:
+    def __init__(self, net: Any, context: int, threads: int | None, backend: str | None) -> None:
         self._arrays = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
         self._context = context
         self._seen: list[int] = []
         places = (net, np.zeros((1, context), np.int32), np.zeros(1, np.int32))
         captured = tracing.capture(_expected, places, name="generate")
-        self._program = Program(captured.graph, threads=threads)
+        self._program = Program(captured.graph, backend, threads)
 
     def __call__(self, symbols: Sequence[int]) -> Array:
         self._seen = [*self._seen, *symbols][-self._context :]
@@ -300,7 +305,9 @@ def _expected(net: Any, symbols: Any, place: Any) -> Any:
 _SAMPLE = 400  # symbols
 
 
-def sample(net: Any, encoder: Encoder | None, goal: Objective) -> Mapping[str, Any]:
+def sample(
+    net: Any, encoder: Encoder | None, goal: Objective, backend: str | None = None
+) -> Mapping[str, Any]:
     """What a language model writes from the beginning (see `Evaluated.sample`); nothing for any
     other network, or where its text has nothing to begin after."""
     if not isinstance(encoder, CorpusEncoder) or not goal.known:
@@ -308,7 +315,7 @@ def sample(net: Any, encoder: Encoder | None, goal: Objective) -> Mapping[str, A
     manner = Manner()
     try:
         begin = beginning(encoder.vocabulary, None)
-        text = "".join(written(net, encoder, begin, _SAMPLE, manner))
+        text = "".join(written(net, encoder, begin, _SAMPLE, manner, backend=backend))
     except (NonFiniteError, UsageError):
         return {}
     return {"text": text, "temperature": manner.temperature, "seed": manner.seed}

@@ -241,7 +241,7 @@ class Job:
             examples=shown,
             filters=first_filters(net, dataset),
             attention=attention(net, dataset, encoder, int(rows[0])) if len(rows) else (),
-            sample=sample(net, encoder, self.objective),
+            sample=sample(net, encoder, self.objective, self.settings.backend),
         )
 
     def _ended_before(self, directory: RunDirectory, config: dict[str, Any], loop: Loop) -> Run:
