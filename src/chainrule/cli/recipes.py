@@ -94,7 +94,7 @@ def _network(dataset: Dataset, net: str) -> Recipe:
 
 def _cnn(dataset: Dataset, form: str, batch: int) -> Recipe:
     hidden = channels_for(dataset) if form == "pictures" else (64, 64)
-    epochs = _epochs(dataset.rows, batch, 15_000, 60)
+    epochs = _epochs(dataset.rows, batch, 12_000, 60)
     dropout = 0.5 if form == "pictures" else 0.3
     return Recipe(hidden, "relu", 1e-3, epochs, batch, max(5, epochs // 4), dropout, True)
 
