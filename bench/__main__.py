@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import busy, first, fit, growth, picture, steps, tables
-from bench.cases import CASES, TINY, Case
+from bench.cases import ARCHITECTURES, CASES, TINIES, Case
 from bench.processes import PEERS, ROOT, THREADS, cores
 
 ROUNDS = 7
@@ -36,9 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="TEXT",
         help="rows whose name has this text, or one of " + ", ".join(["steps", *SECTIONS, "tiny"]),
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="some minutes: few rounds, Adam only, no growth"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, Adam only, no growth")
     parser.add_argument(
         "--peers", default="all", help="all, none, or some of " + ",".join(PEERS) + " (commas)"
     )
@@ -102,7 +100,7 @@ def measure(asked: argparse.Namespace) -> dict:
     results["steps"] = []
     for case in _cases(asked):
         results["steps"].append(steps.measure(case, asked.peers, asked.rounds))
-        print(tables.table(tables.step_row(results["steps"][-1]), []).splitlines()[0], flush=True)
+        print(tables.step_line(results["steps"][-1]), flush=True)
     for name, section in SECTIONS.items():
         if name in asked.only if asked.only else not (asked.quick and name == "growth"):
             results[name] = section.measure(asked.peers, asked.rounds)
@@ -112,11 +110,13 @@ def measure(asked: argparse.Namespace) -> dict:
 
 def _cases(asked: argparse.Namespace) -> list[Case]:
     """The cases asked for: all, or by a part of their name."""
-    if "tiny" in asked.only:
-        return [TINY]
+    known = [*CASES, *ARCHITECTURES]
+    if tiny := [c for c in TINIES if c.name in asked.only]:
+        return tiny
     if asked.only and "steps" not in asked.only:
-        return [c for c in CASES if any(text in c.name for text in asked.only)]
-    return [c for c in CASES if c.optimizer == "adam" or not asked.quick]
+        texts = [text.lower() for text in asked.only]
+        return [c for c in known if any(text in c.name.lower() for text in texts)]
+    return [c for c in known if c.optimizer == "adam" or not asked.quick]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,8 +8,13 @@ import tempfile
 from bench.processes import program
 from bench.targets import Check, check
 
-COMPILED = "784-512-256-10, batch 128, sgd"
-COUNTED = ("empty", "warm", "compile", "cpu_empty", "cpu_warm", "memory_empty", "memory_warm")
+# What is compiled, under the name of its target: a step from nothing.
+COMPILED = {
+    "compile": "784-512-256-10, batch 128, sgd",
+    "compile_gpt": "GPT 4 x 128, context 64, batch 16",
+    "compile_gpt_12": "GPT 12 x 128, context 64, batch 16",
+}
+COUNTED = ("empty", "warm", "cpu_empty", "cpu_warm", "memory_empty", "memory_warm", *COMPILED)
 
 
 def measure(peers: tuple[str, ...], rounds: int) -> dict:
@@ -26,7 +31,8 @@ def measure(peers: tuple[str, ...], rounds: int) -> dict:
                 row[cache].append(seconds)
                 row[f"cpu_{cache}"].append(told["cpu"])
                 row[f"memory_{cache}"].append(told["peak"])
-        row["compile"].append(program("compiling", COMPILED, CHAINRULE_CACHE="off")[1]["seconds"])
+        for name, case in COMPILED.items():
+            row[name].append(program("compiling", case, CHAINRULE_CACHE="off")[1]["seconds"])
         if peers:
             seconds, told = program("digits_torch")
             row["torch"].append(seconds)
@@ -41,8 +47,11 @@ def checks(row: dict) -> list[Check]:
     found = [
         check("digits from a new process, empty cache", "first_empty", middle["empty"]),
         check("digits from a new process, warm cache", "first_warm", middle["warm"]),
-        check(f"compiling {COMPILED}", "compile", middle["compile"]),
+        check(f"compiling {COMPILED['compile']}", "compile", middle["compile"]),
+        check(f"compiling {COMPILED['compile_gpt']}", "compile_gpt", middle["compile_gpt"]),
     ]
+    ratio = middle["compile_gpt_12"] / middle["compile_gpt"]
+    found.append(check("compiling 12 layers of the GPT over 4", "equal_blocks", ratio))
     if "memory_torch" in middle:
         ratio = middle["memory_torch"] / middle["memory_empty"]
         found.append(check("digits, peak memory", "memory", ratio))

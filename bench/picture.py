@@ -13,8 +13,12 @@ from chainrule.report.svg import picture as svg
 
 WIDTH = 860.0
 LEFT, RIGHT = 250.0, 24.0  # of the dots
-ROW, TOP = 22.0, 64.0
+ROW, HEAD = 22.0, 64.0  # of a case, and of what stands above the first
 PANEL_WIDTH, PANEL_HEIGHT = 270.0, 210.0
+PANELS = (  # of steps: title, and whether it is that of dense networks
+    ("Time of a training step of dense networks, over chainrule's", True),
+    ("The same of other architectures, with Adam", False),
+)
 
 # Colours that people who see no red or no green tell apart; one for each peer.
 STYLE = """
@@ -23,14 +27,14 @@ text { fill: #1c1c1a; } .tick, .name, .note { fill: #62615c; } .title { font-wei
 .heading { font-weight: 600; font-size: 14px; }
 line, path { stroke: #dcdad2; stroke-width: 1; fill: none; } .axis { stroke: #62615c; }
 .one { stroke: #1c1c1a; } .asked { stroke: #1c1c1a; stroke-width: 2; }
-circle { stroke: #fffefb; stroke-width: 0.8; } .series { stroke-width: 2; }
+.series { stroke-width: 2; }
 .ours { stroke: #1c1c1a; } circle.ours { fill: #1c1c1a; }
 .torch_eager { stroke: #c8500a; } circle.torch_eager { fill: #c8500a; }
 .torch_compiled { stroke: #e69f00; } circle.torch_compiled { fill: #e69f00; }
+.torch_channels_last { stroke: #b0508f; } circle.torch_channels_last { fill: #b0508f; }
 .jax_step { stroke: #56b4e9; } circle.jax_step { fill: #56b4e9; }
 .jax_scan { stroke: #0068a8; } circle.jax_scan { fill: #0068a8; }
-circle.torch_eager, circle.torch_compiled, circle.jax_step, circle.jax_scan, circle.ours {
-  stroke: #fffefb; }
+circle[class] { stroke: #fffefb; stroke-width: 0.8; }
 @media (prefers-color-scheme: dark) {
   svg { background: #161716; } text { fill: #e7e5de; }
   .tick, .name, .note { fill: #a09e96; } line, path { stroke: #383833; }
@@ -39,19 +43,21 @@ circle.torch_eager, circle.torch_compiled, circle.jax_step, circle.jax_scan, cir
   .torch_eager { stroke: #f28a4a; } .torch_compiled { stroke: #e69f00; }
   .jax_step { stroke: #56b4e9; } .jax_scan { stroke: #4a9fdc; }
   circle.torch_eager { fill: #f28a4a; } circle.jax_scan { fill: #4a9fdc; }
-  circle.torch_eager, circle.torch_compiled, circle.jax_step, circle.jax_scan, circle.ours {
-    stroke: #161716; }
+  circle.torch_channels_last { fill: #d983bb; } circle[class] { stroke: #161716; }
 }
 """
 
 
 def draw(results: dict) -> str:
     """The picture, as the text of a file."""
-    parts, height = [], 16.0
-    rows = [row for row in results.get("steps", []) if "over_best" in row]
-    if rows:
-        dots, height = _dots(rows)
-        parts.append(dots)
+    parts, height = [], 0.0
+    for title, dense in PANELS:
+        rows = [row for row in results.get("steps", []) if row["dense"] == dense]
+        rows = [row for row in rows if "over_best" in row]
+        if rows:
+            dots, height = _dots(rows, title, height)
+            parts.append(dots)
+    height = height or 16.0
     if "growth" in results:
         panels, height = _panels(results["growth"], height)
         parts.append(panels)
@@ -65,8 +71,9 @@ def draw(results: dict) -> str:
     return f"{head}<style>{STYLE}</style>{drawn[opened:]}\n"
 
 
-def _dots(rows: Sequence[dict]) -> tuple[Svg, float]:
-    """A line for each case, with a dot for each peer: its time over ours."""
+def _dots(rows: Sequence[dict], title: str, above: float) -> tuple[Svg, float]:
+    """A line for each case, with a dot for each peer: its time over ours. Returns also where it
+    ends."""
     ratios = [
         {
             n: statistics.median(
@@ -78,20 +85,21 @@ def _dots(rows: Sequence[dict]) -> tuple[Svg, float]:
         }
         for row in rows
     ]
-    bottom = TOP + ROW * len(rows)
+    top = above + HEAD
+    bottom = top + ROW * len(rows)
     values = [1.0, *(v for row in ratios for v in row.values())]
     x = scale_for(values, LEFT, WIDTH - RIGHT, log=True, pad=0.03)
-    parts = [label_at(12, 22, "Time of a training step, over chainrule's", "heading")]
+    parts = [label_at(12, above + 22, title, "heading")]
     place = LEFT
     for name in [OURS, *(n for n in PEERS if any(n in row for row in ratios))]:
-        parts += [_dot(place, 44, name), label_at(place + 9, 48, TITLES[name], "note")]
-        place += 34 + 6.4 * len(TITLES[name])
+        parts += [_dot(place, top - 20, name), label_at(place + 9, top - 16, TITLES[name], "note")]
+        place += 26 + 5.6 * len(TITLES[name])
     for tick in log_ticks(x.low, x.high, 8):
-        parts.append(line(x(tick), TOP, x(tick), bottom, "grid"))
+        parts.append(line(x(tick), top, x(tick), bottom, "grid"))
         parts.append(label_at(x(tick), bottom + 16, f"{tick:g} ×", "tick", "middle"))
-    parts.append(line(x(1.0), TOP - 4, x(1.0), bottom, "one"))
+    parts.append(line(x(1.0), top - 4, x(1.0), bottom, "one"))
     for number, (row, found) in enumerate(zip(rows, ratios, strict=True)):
-        y = TOP + ROW * (number + 0.5)
+        y = top + ROW * (number + 0.5)
         parts.append(label_at(LEFT - 14, y + 4, row["case"], "case", "end"))
         parts.append(line(x(min(found.values())), y, x(max(found.values())), y, "axis"))
         parts += [_dot(x(value), y, name) for name, value in found.items()]

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = 2
 OURS = "ours"
-PEERS = ("torch_eager", "torch_compiled", "jax_step", "jax_scan")
+PEERS = ("torch_eager", "torch_channels_last", "torch_compiled", "jax_step", "jax_scan")
 PAUSE = 0.3  # seconds between turns: OpenMP's threads spin for up to 0.2 s after their work
 
 

@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from bench.cases import Case
-from bench.processes import OURS, Worker, workers
+from bench.networks import MLP
+from bench.peers import left_out
+from bench.processes import OURS, Worker, program, workers
 from bench.targets import Check, load
 
 CHECKED_STEPS = 8  # whose losses must agree
@@ -49,7 +51,9 @@ def compare(case: Case, peer: str, ours: Sequence[float], theirs: Sequence[float
 
 
 def measure(case: Case, peers: tuple[str, ...], rounds: int) -> dict:
-    """All peers on one case, and the machine's peak beside them."""
+    """All peers that have a part in a case, and the machine's peak beside them."""
+    absent = {name: why for name in peers if (why := left_out(name, case))}
+    peers = tuple(name for name in peers if name not in absent)
     with workers((OURS, *peers, PEAK)) as found:
         first = prepare(found, case)
         turns = rounds_of(found, rounds)
@@ -59,8 +63,10 @@ def measure(case: Case, peers: tuple[str, ...], rounds: int) -> dict:
     row = {
         "case": case.name,
         "group": case.group,
+        "dense": isinstance(case.network, MLP),
         "flops": case.flops,
         "weights": case.network.weights_count,
+        "left_out": absent,
         "seconds": seconds,
         "steps": {name: answer["steps"] for name, answer in first.items()},
         "first_seconds": {name: answer["first"] for name, answer in first.items()},
@@ -73,7 +79,15 @@ def measure(case: Case, peers: tuple[str, ...], rounds: int) -> dict:
         row["best"] = min(peers, key=lambda n: statistics.median(seconds[n]))
     if "torch_eager" in peers:
         row["over_torch"] = [turn["torch_eager"] / turn[OURS] for turn in turns]
+    if "memory" in load()["steps"].get(case.group, {}):
+        names = (OURS, *(n for n in peers if n == "torch_eager"))
+        row["memory"] = {name: _memory(name, case) for name in names}
     return row
+
+
+def _memory(peer: str, case: Case) -> int:
+    """The most bytes that a new process takes for some steps, compiling included."""
+    return program("memory", peer, case.name, CHAINRULE_CACHE="off")[1]["peak"]
 
 
 def checks(row: dict) -> list[Check]:
@@ -84,4 +98,7 @@ def checks(row: dict) -> list[Check]:
         if what in asked and key in row:
             value = statistics.median(row[key])
             found.append(Check(row["case"], what, value, asked[what]))
+    if "memory" in asked and "torch_eager" in row.get("memory", {}):
+        value = row["memory"]["torch_eager"] / row["memory"][OURS]
+        found.append(Check(row["case"], "memory", value, asked["memory"]))
     return found

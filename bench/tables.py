@@ -12,6 +12,7 @@ from bench.targets import Check
 TITLES = {
     OURS: "chainrule",
     "torch_eager": "PyTorch",
+    "torch_channels_last": "PyTorch, channels last",
     "torch_compiled": "torch.compile",
     "jax_step": "JAX, a dispatch a step",
     "jax_scan": "JAX, scan",
@@ -49,26 +50,57 @@ def _asked(checks: Sequence[Check], what: str) -> str:
     return next((c.shown() for c in checks if c.what == what), MISSING)
 
 
-def step_row(row: dict) -> list[str]:
+# What is asked of a training step: its name among the targets, and the heading of what is measured.
+STEP = {
+    "best": "over the best peer",
+    "torch": "over PyTorch",
+    "share": "share of peak",
+    "memory": "PyTorch's peak memory over ours",
+}
+# The tables of steps: title, what is asked, and whether it is that of dense networks.
+TABLES = (
+    ("training step, float32", ("best", "torch", "share"), True),
+    ("training step, Adam, float32", ("best", "share", "memory"), False),
+)
+
+
+def steps_table(title: str, asked: Sequence[str], rows: Sequence[dict]) -> str:
+    """Training steps, a line for each; peers that have a part in none are not in it."""
+    names = [n for n in (OURS, *PEERS) if any(n in row["seconds"] for row in rows)]
+    header = [title, *(TITLES[n] for n in names), "GFLOP/s"]
+    for what in asked:
+        header += [STEP[what], "asked"]
+    return table(header, [step_row(row, names, asked) for row in rows])
+
+
+def step_row(row: dict, names: Sequence[str], asked: Sequence[str]) -> list[str]:
     """A training step's line."""
     found = steps.checks(row)
     cells = [row["case"]]
-    for name in (OURS, *PEERS):
+    for name in names:
         times = row["seconds"].get(name)
-        cells.append(duration(statistics.median(times)) if times else MISSING)
-    for key, what in (("over_best", "best"), ("over_torch", "torch")):
-        cells += [spread(row[key]) if key in row else MISSING, _asked(found, what)]
-    rate = row["flops"] / statistics.median(row["seconds"][OURS]) / 1e9
-    share = f"{100 * statistics.median(row['share']):.0f} %"
-    return [*cells, _digits(rate), share, _asked(found, "share")]
+        absent = row["left_out"].get(name, MISSING)
+        cells.append(duration(statistics.median(times)) if times else absent)
+    cells.append(_digits(row["flops"] / statistics.median(row["seconds"][OURS]) / 1e9))
+    for what in asked:
+        cells += [_measured(row, what), _asked(found, what)]
+    return cells
 
 
-STEP_HEADER = [
-    "training step, float32",
-    *(TITLES[n] for n in (OURS, *PEERS)),
-    *("over the best peer", "asked", "over PyTorch", "asked"),
-    *("GFLOP/s", "share of peak", "asked"),
-]
+def step_line(row: dict) -> str:
+    """A training step in one line, while the benchmark runs."""
+    asked = next(asked for _, asked, dense in TABLES if dense == row["dense"])
+    return " | ".join(step_row(row, [n for n in (OURS, *PEERS) if n in row["seconds"]], asked))
+
+
+def _measured(row: dict, what: str) -> str:
+    if what == "share":
+        return f"{100 * statistics.median(row['share']):.0f} %"
+    if what == "memory":
+        told = row.get("memory", {})
+        return f"{told['torch_eager'] / told[OURS]:.2f}" if "torch_eager" in told else MISSING
+    key = f"over_{what}"
+    return spread(row[key]) if key in row else MISSING
 
 
 def _fit(row: dict) -> str:
@@ -83,11 +115,16 @@ def _fit(row: dict) -> str:
     return text
 
 
-def _busy(row: dict) -> str:
+def _busy(rows: Sequence[dict]) -> str:
+    return "\n".join(_busy_table(row) for row in rows)
+
+
+def _busy_table(row: dict) -> str:
     lines = []
+    checked = busy.checks([row])
     for name, slowdown in row["slowdown"].items():
         times = [duration(statistics.median(row[when][name])) for when in ("alone", "beside")]
-        asked = _asked(busy.checks(row), "busy") if name == OURS else MISSING
+        asked = _asked(checked, "busy") if name == OURS else MISSING
         lines.append([TITLES[name], *times, spread(slowdown), asked])
     title = f"{row['case']}, busy machine"
     return table([title, "alone", "beside another program", "times as long", "asked"], lines)
@@ -100,7 +137,7 @@ def _first(row: dict) -> str:
         ("empty", "digits from a new process, empty cache", "first_empty"),
         ("warm", "digits from a new process, warm cache", "first_warm"),
         ("torch", "PyTorch, the same", ""),
-        ("compile", f"compiling {first.COMPILED}", "compile"),
+        *((name, f"compiling {case}", name) for name, case in first.COMPILED.items()),
     ):
         if name in row:
             time = duration(statistics.median(row[name]))
@@ -108,6 +145,10 @@ def _first(row: dict) -> str:
             used = row.get(f"cpu_{name}")
             cpu = duration(statistics.median(used)) if used else MISSING
             lines.append([title, f"{time} ({low} to {high})", cpu, _asked(found, what)])
+    if "compile_gpt" in row:
+        ratio = next(c.value for c in found if c.what == "equal_blocks")
+        asked = _asked(found, "equal_blocks")
+        lines.append(["compiling 12 layers of the GPT over 4", f"{ratio:.2f}", MISSING, asked])
     for name, title in (
         ("memory_empty", "peak memory of digits, empty cache"),
         ("memory_warm", "peak memory of digits, warm cache"),
@@ -167,7 +208,9 @@ def page(results: dict) -> str:
         "`./run bench` measures them.\n",
     ]
     if results.get("steps"):
-        parts.append(table(STEP_HEADER, [step_row(r) for r in results["steps"]]))
+        for title, asked, dense in TABLES:
+            rows = [row for row in results["steps"] if row["dense"] == dense]
+            parts += [steps_table(title, asked, rows)] if rows else []
     parts += [section(results[n]) for n, section in SECTIONS.items() if n in results]
     missed = [c for c in all_checks(results) if not c.reached]
     parts.append(_missed(missed))

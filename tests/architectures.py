@@ -1,4 +1,4 @@
-"""A net for each layer of images, sequences and attention, with an input: what the tests share."""
+"""A net for each layer, with an input: what the tests share."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def _distinct(*shape: int) -> Any:
 
 
 NETS: dict[str, tuple[Any, Any]] = {
+    "Dense": (nn.Dense(3, 4), _normal(2, 5, 3)),
+    "Embedding": (nn.Embedding(7, 3), np.array([[1, 2, 1], [0, 6, 3]])),
+    "Flatten": (nn.Sequential(nn.Flatten(), nn.Dense(2)), _normal(3, 2, 3)),
+    "Dropout": (nn.Sequential(nn.Dense(4), nn.Dropout(0.4)), _normal(3, 5)),
+    "Residual": (nn.Residual(nn.Sequential(nn.LayerNorm(), nn.Dense(3), nn.gelu)), _normal(4, 3)),
+    "LayerNorm": (nn.LayerNorm(6), _normal(4, 6)),
+    "BatchNorm": (nn.BatchNorm(3), _normal(5, 3)),
     "Conv1d": (nn.Conv1d(2, 3, kernel=3), _normal(2, 6, 2)),
     "Conv2d": (nn.Conv2d(2, 3, kernel=(3, 2), padding="same"), _normal(2, 4, 5, 2)),
     "Conv2d with strides": (
@@ -45,6 +52,10 @@ NETS: dict[str, tuple[Any, Any]] = {
         _normal(1, 2, 2, 2),
     ),
     "ConvTranspose3d": (nn.ConvTranspose3d(2, kernel=2, padding=1), _normal(1, 3, 3, 2, 1)),
+    "ConvTranspose2d with more at the end": (
+        nn.ConvTranspose2d(3, kernel=2, stride=(3, 2), padding=1, output_padding=(2, 1)),
+        _normal(2, 3, 2, 2),
+    ),
     "MaxPool1d": (nn.MaxPool1d(3, stride=2), _distinct(2, 7, 2)),
     "MaxPool2d": (nn.MaxPool2d(2, padding="same"), _distinct(2, 3, 4, 2)),
     "MaxPool2d, overlapping": (nn.MaxPool2d((3, 2), stride=1, padding=1), _distinct(1, 4, 3, 2)),
@@ -105,6 +116,11 @@ NETS: dict[str, tuple[Any, Any]] = {
     "GRU": (nn.GRU(3, 4, checkpoint=2), _normal(2, 5, 3)),
     "GRU of two layers, last": (nn.GRU(3, layers=2, last=True), _normal(2, 3, 2)),
     "Equilibrium": (nn.Equilibrium(3, 4, tolerance=1e-13), _normal(2, 3)),
+    "RandomShift": (nn.Sequential(nn.RandomShift(1), nn.tanh), _normal(2, 3, 4, 2)),
+    "RandomCrop": (nn.Sequential(nn.RandomCrop(2, 3), nn.tanh), _normal(2, 3, 5)),
+    "RandomFlip": (nn.Sequential(nn.RandomFlip(), nn.tanh), _normal(4, 2, 3, 1)),
+    "Noise": (nn.Sequential(nn.Noise(0.2), nn.tanh), _normal(3, 4)),
+    "Cutout": (nn.Sequential(nn.Cutout(2), nn.tanh), _normal(2, 4, 3, 2)),
     "a small network": (
         nn.Sequential(
             nn.Conv2d(4, kernel=3, padding="same"),

@@ -11,22 +11,7 @@ import numpy as np
 import optax
 
 from bench.cases import Case
-from bench.networks import MLP
-
-
-def _mlp(network: MLP) -> Callable[[Any, jax.Array], jax.Array]:
-    activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[network.activation]
-
-    def apply(weights: Any, x: jax.Array) -> jax.Array:
-        for number, (weight, bias) in enumerate(weights):
-            x = x @ weight + bias
-            x = activation(x) if number + 1 < len(weights) else x
-        return x
-
-    return apply
-
-
-NETWORKS = {MLP: _mlp}
+from bench.peers.jax_networks import NETWORKS
 
 
 def _rows_of(array: jax.Array, rows: jax.Array) -> jax.Array:
@@ -36,25 +21,26 @@ def _rows_of(array: jax.Array, rows: jax.Array) -> jax.Array:
 
 class Peer:
     def __init__(self, case: Case) -> None:
-        apply = NETWORKS[type(case.network)](case.network)
+        weights, state, apply = NETWORKS[type(case.network)](case.network, case.weights())
         optimizer = {"sgd": optax.sgd, "adam": optax.adam}[case.optimizer](case.learning_rate)
         self._full = case.full
 
-        def loss(weights: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-            outputs = apply(weights, x)
+        def loss(weights: Any, state: Any, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Any]:
+            outputs, state = apply(weights, state, x)
             if case.loss == "mse":
-                return jnp.mean((outputs - y) ** 2)
-            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+                return jnp.mean((outputs - y) ** 2), state
+            return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean(), state
 
         def step(carry: Any, data: Any, rows: jax.Array) -> tuple[Any, jax.Array]:
-            weights, state = carry
+            weights, moments, state = carry
             x, y = data if case.full else (_rows_of(a, rows) for a in data)
-            value, gradient = jax.value_and_grad(loss)(weights, x, y)
-            updates, state = optimizer.update(gradient, state, weights)
-            return (optax.apply_updates(weights, updates), state), value
+            differentiated = jax.value_and_grad(loss, has_aux=True)
+            (value, state), gradient = differentiated(weights, state, x, y)
+            updates, moments = optimizer.update(gradient, moments, weights)
+            return (optax.apply_updates(weights, updates), moments, state), value
 
-        weights = [tuple(jnp.asarray(a) for a in layer) for layer in case.weights()]
-        self._carry = (weights, optimizer.init(weights))
+        weights, state = jax.tree.map(jnp.asarray, (weights, state))
+        self._carry = (weights, optimizer.init(weights), state)
         self._data = tuple(jnp.asarray(a) for a in case.data())
         self._make(step)
 

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 
 import chainrule as cr
 from bench.cases import Case
-from bench.networks import MLP
-from chainrule.tracing import trees
+from bench.peers.ours_networks import NETWORKS
 from chainrule.training.objective import objective
 from chainrule.training.step import Layout, StepBuilder
 from chainrule.training.stepping import Stepping
 
-
-def _mlp(network: MLP, weights: list[tuple[np.ndarray, ...]]) -> Any:
-    layers: list[object] = []
-    for a, b in pairwise(network.widths):
-        layers += [cr.nn.Dense(a, b), getattr(cr.nn, network.activation)]
-    net = cr.nn.init(cr.nn.Sequential(*layers[:-1]), seed=0)
-    values = []
-    for place, leaf in enumerate(trees.leaves(net)):
-        name = leaf.name.rpartition(".")[2]
-        values.append(weights[place // 2][("weight", "bias").index(name)])
-    return trees.replace_leaves(net, values)
-
-
-NETWORKS = {MLP: _mlp}
 _LOSSES = {
     "cross_entropy": ("cross_entropy", "multiclass"),
     "mse": ("mean_squared_error", "regression"),
@@ -37,12 +19,16 @@ _LOSSES = {
 
 class Peer:
     def __init__(self, case: Case) -> None:
-        net = NETWORKS[type(case.network)](case.network, case.weights())
+        network = case.network
+        # Only running statistics are still to be made.
+        self.net = cr.nn.init(NETWORKS[type(network)](network, case.weights()), seed=0)
         optimizer = cr.optim.by_name(case.optimizer, case.learning_rate)
         x, y = case.data()
+        if network.time:  # as `cr.train` has symbols
+            x, y = x.astype(np.int32), y.astype(np.int32)
         loss, task = _LOSSES[case.loss]
-        goal = objective(loss, task, case.network.outputs, net)
-        layout, self._carry = Layout.of(net, optimizer)
+        goal = objective(loss, task, network.outputs, self.net, time=network.time)
+        layout, self._carry = Layout.of(self.net, optimizer)
         builder = StepBuilder(layout, goal, optimizer, "native")
         self._stepping = Stepping(builder, [x, y], np.zeros(2, np.uint32), 0)
         self._step = 0

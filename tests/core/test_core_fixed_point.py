@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import config
 from chainrule.errors import ChainruleError, ConvergenceError, NoDerivativeError, ShapeError
 from chainrule.graph import from_text, to_text, verify
 from chainrule.rewrite import rewrite
@@ -51,8 +52,12 @@ def test_a_linear_iteration_ends_at_the_solution() -> None:
     np.testing.assert_allclose(gradient[0], np.outer(adjoint, want), rtol=1e-10)
 
 
-def test_implicit_gradients_are_those_of_many_steps_written_out() -> None:
+@pytest.mark.parametrize("backend", config.BACKENDS)
+def test_implicit_gradients_are_those_of_many_steps_written_out(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First ones, Hessian-vector products, and differences to second order."""
+    monkeypatch.setattr(config, "BACKEND", backend)
 
     def loss(function: Any) -> Any:
         return lambda w, x: np.sum(np.sin(function(w, x)) * np.arange(1.0, 7.0).reshape(2, 3))

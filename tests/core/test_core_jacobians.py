@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.backward.linear import LINEAR, cost, spread
 from chainrule.errors import NoDerivativeError, TraceError, UsageError
-from chainrule.graph import OPS, WITH_BODY
+from chainrule.graph import OPS
 from chainrule.reference import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -53,6 +53,29 @@ def recurrent(w: Any) -> Any:
     return np.stack(states)
 
 
+def in_a_scan(w: Any) -> Any:
+    """The same as one loop: unit vectors meet in the state."""
+    step = lambda h, row: (np.tanh(row @ w + 0.5 * h),) * 2  # noqa: E731
+    return cr.scan(step, np.zeros(4), X)[1]
+
+
+def sequences_in_a_scan(w: Any, **settings: Any) -> Any:
+    """Four sequences side by side, which stay apart from step to step; what each step gives, and
+    where they end."""
+    rows = normal(4, 6, 3, seed=4)
+
+    def step(state: Any, xs: Any) -> Any:
+        h, cell = state
+        z = xs @ w + h @ np.full((4, 4), 0.2)
+        cell = 0.5 * cell + np.sin(z)
+        h = np.tanh(cell) * z[:, ::-1]
+        return (h, cell), h * z
+
+    begin = np.zeros((4, 4)), np.zeros((4, 4))
+    (h, cell), ys = cr.scan(step, begin, np.swapaxes(rows, 0, 1), **settings)
+    return np.concatenate([h[:, None], cell[:, None], np.swapaxes(ys, 0, 1)], axis=1)
+
+
 def own_gradient(w: Any) -> Any:
     """Residuals that contain a derivative, as those of a differential equation do."""
     slope = cr.grad(lambda t: np.sum(np.tanh(t[:, None] * w[0]) @ w[1]))(T)
@@ -83,6 +106,14 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sorted": lambda w: np.sort(w * 3, axis=0),
     "a product with itself": lambda w: w.T @ w,
     "a derivative": own_gradient,
+    "a scan": in_a_scan,
+    "a scan of rows apart": sequences_in_a_scan,
+    "a scan from the end": lambda w: sequences_in_a_scan(w, reverse=True),
+    "a scan with checkpoints": lambda w: sequences_in_a_scan(w, checkpoint=2),
+    "a scan in which a row meets the next": lambda w: cr.scan(
+        lambda h, x: (np.tanh(h[::-1] @ w @ w.T + x), h), normal(4, 3), normal(5, 4, 3)
+    )[0],
+    "the start of a scan": lambda w: cr.scan(lambda h, x: (np.sin(h * x), h), w, T[:4])[1],
     "reshaped": lambda w: np.tanh(X @ w).reshape(7, 2, 2).transpose(1, 0, 2),
     "a contraction of three": lambda w: np.einsum("ni,ij,nk->njk", X, w, X),
     "nothing kept": lambda w: (X @ w)[:0],
@@ -281,6 +312,12 @@ LINEAR_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "window rows": lambda u: slide(u, (2, 3), axis=(0, 1)),
     "fold": lambda u: cr.grad(lambda y: np.sum(slide(y, 2, axis=1) * slide(u, 2, axis=1)))(Y),
     "fold rows": lambda u: cr.grad(lambda y: np.sum(slide(y, 2, axis=0) * u[:4, :, None]))(Y),
+    "scan": lambda u: cr.scan(lambda h, x: (0.5 * h[::-1] + x @ Y[:4], h + 2 * x), u[0], u[1:])[1],
+    "scan of rows": lambda u: cr.scan(lambda h, x: (h * x + u, h), np.zeros((5, 4)), T[:3])[0],
+    "scan to nothing": lambda u: cr.scan(lambda h, x: (x, 3 * h), u, np.zeros((2, 5, 4)))[1],
+    "fixed point": lambda u: (
+        cr.fixed_point(lambda z, u: 0.25 * z[::-1] + u, np.zeros((5, 4)), u, tolerance=1e-15).value
+    ),
     "nothing": lambda u: Y,
 }
 
@@ -306,20 +343,68 @@ def test_those_functions_pass_through_every_rule() -> None:
 
 def test_every_op_that_a_delta_passes_is_in_the_table() -> None:
     """A new op either carries a delta on linearly, and gets a rule, or no backward rule makes it
-    of a delta. Loops do, and are refused by name."""
+    of a delta."""
     never = set(
         "input constant iota random_bits absolute sign floor exp expm1 log log1p sqrt sin cos tanh "
         "erf not stop maximum minimum floor_divide remainder power arctan2 equal not_equal less "
         "less_equal and or max argmax argsort".split()
     )
-    never |= WITH_BODY | {"part"}
     assert set(LINEAR) | never == set(OPS)
     assert not set(LINEAR) & never
 
 
-def test_loops_are_refused_by_name() -> None:
-    """With what to do instead."""
-    run = lambda h: cr.scan(lambda h, x: (np.sin(h * x), h), h, np.arange(3.0))[0]  # noqa: E731
-    with pytest.raises(cr.errors.ChainruleError, match="through a loop") as caught:
-        cr.jacobian(run)(normal(4))
-    assert "cr.grad of each result" in str(caught.value)
+# --- loops --------------------------------------------------------------------------------------
+
+
+def test_sequences_that_stay_apart_cost_a_few_passes() -> None:
+    """The work of the loops grows with the sequences, not with their square."""
+
+    def work(rows: int) -> int:
+        xs = normal(6, rows, 3)
+
+        def function(w: Any) -> Any:
+            begin = np.zeros((rows, 4))
+            return cr.scan(lambda h, x: (np.tanh(x @ w + 0.5 * h),) * 2, begin, xs)[0]
+
+        return cost(cr.trace(cr.jacobian(function), normal(3, 4)).outputs)
+
+    assert work(80) < 2.1 * work(40)
+
+
+def test_a_fixed_point_too() -> None:
+    """To its tolerance; on both backends."""
+    drive = normal(6, 4, seed=8)
+
+    def function(w: Any) -> Any:
+        step = lambda z, w: np.tanh(drive + 0.3 * z @ w)  # noqa: E731
+        return cr.fixed_point(step, np.zeros((6, 4)), w, tolerance=1e-13).value
+
+    w = normal(4, 4, seed=2) / 2
+    expected = row_by_row(function, w)
+    for backend in ("reference", "native"):
+        found = cr.compile(cr.jacobian(function), backend=backend)(w)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("layer", [cr.nn.LSTM(3, 4), cr.nn.GRU(3, 4, layers=2, last=True)], ids=str)
+def test_a_recurrent_layer_by_its_weights_and_the_hessian(layer: Any) -> None:
+    """On native code as on the reference."""
+    x = normal(2, 5, 3)
+    net = cr.nn.init(layer, x, dtype=np.float64)
+    found = cr.jacobian(lambda net: net(x))(net)
+    native = cr.compile(cr.jacobian(lambda net: net(x)), backend="native")(net)
+    pairs = zip(cr.tracing.leaves(found), cr.tracing.leaves(native), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(other.value, one.value, rtol=1e-10, atol=1e-12)
+    hessian = cr.jacobian(cr.grad(lambda w: np.sum(_with(net, w)(x) ** 2)))
+    w = cr.tracing.leaves(net)[0].value
+    product = cr.hvp(lambda w: np.sum(_with(net, w)(x) ** 2))(w, np.cos(w))
+    np.testing.assert_allclose(
+        np.tensordot(hessian(w), np.cos(w), 2), product, rtol=1e-10, atol=1e-12
+    )
+
+
+def _with(net: Any, w: Any) -> Any:
+    """The net with another first array of weights."""
+    _, *rest = (leaf.value for leaf in cr.tracing.leaves(net))
+    return cr.tracing.trees.replace_leaves(net, [w, *rest])

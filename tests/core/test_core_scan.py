@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import config, nn
 from chainrule.errors import NoDerivativeError, ShapeError, TraceError, UsageError
 from chainrule.graph import Graph, InvalidGraphError, build, from_text, to_text, verify
 from chainrule.graph.types import ArrayType
@@ -136,6 +136,32 @@ def test_a_python_number_takes_the_dtype_of_the_step() -> None:
             assert found[0].dtype == found[1].dtype == np.float32
 
 
+def test_a_python_number_may_be_carried_through_loops_in_loops() -> None:
+    """It takes the dtype of the innermost step, also through a fixed point, and has a gradient."""
+    x = X[:, :, 0]
+
+    def inner(c: Any, row: Any) -> Any:
+        return cr.scan(lambda c, v: (np.tanh(c + v), c), c, row)
+
+    def at_rest(c: Any, row: Any) -> Any:
+        found = cr.fixed_point(lambda z: 0.5 * np.tanh(z + row[0]), c)
+        return found.value, c
+
+    for step in (inner, at_rest):
+
+        def run(x: Any, begin: Any = 0.0, step: Any = step) -> Any:
+            return cr.scan(step, begin, x)
+
+        for dtype in (np.float32, np.float64):
+            given, zero = x.astype(dtype), np.zeros((), dtype)
+            want = run(given, zero)
+            for found in (run(given), cr.compile(run)(given)):
+                assert {leaf.value.dtype for leaf in cr.tracing.leaves(found)} == {np.dtype(dtype)}
+                agree(found, want, 1e-5)
+        slope = cr.grad(lambda x, run=run: run(x)[0])(x)
+        agree(slope, cr.grad(lambda x, run=run: run(x, np.zeros(()))[0])(x))
+
+
 def test_a_step_may_use_what_is_around_it() -> None:
     """Traced values and views of them, plain arrays large and small, and other transformations."""
     table = random.normal(size=(40, 3))
@@ -161,12 +187,22 @@ def test_a_step_may_use_what_is_around_it() -> None:
 # --- gradients ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("backend", config.BACKENDS)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"reverse": True}, {"checkpoint": True}, {"checkpoint": 3, "reverse": True}],
+    [
+        {},
+        {"reverse": True},
+        {"checkpoint": True},
+        {"checkpoint": 3, "reverse": True},
+        {"memory": 1_500},
+    ],
     ids=str,
 )
-def test_gradients_agree_with_differences_to_second_order(settings: Any) -> None:
+def test_gradients_agree_with_differences_to_second_order(
+    settings: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "BACKEND", backend)
     cr.check_grads(lambda *args: recurrent(*args, **settings), ARGS)
 
 

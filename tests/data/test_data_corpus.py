@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from chainrule.data import (
     CorpusEncoder,
+    Dataset,
     TextCorpus,
     chunks,
+    divided,
     encoder_from_json,
     fingerprint,
     fit_vocabulary,
@@ -124,11 +126,41 @@ def test_documents_are_read_whole_and_each_begins_anew(
                 assert x[row, 0] == x[row - 1, -1] + 1
 
 
+def test_the_last_chunks_of_streams_are_held_out() -> None:
+    x, y = np.zeros((24, 5), np.int32), np.zeros((24, 5), np.int32)
+    data = Dataset("rows", x, y, "multiclass", ("a", "b"), streams=4)
+    for validation, count in ((None, 1), (0, 0), (0.5, 3), (0.01, 1), (8, 2), (23, 5)):
+        train_rows, held_out_rows = divided(data, validation, 0)
+        assert train_rows.tolist() == list(range(24 - 4 * count))
+        assert held_out_rows.tolist() == list(range(24 - 4 * count, 24))
+    one = Dataset("rows", x[:4], y[:4], "multiclass", ("a", "b"), streams=4)
+    with pytest.raises(DataError, match="1 chunk of each of 4 streams cannot be split"):
+        divided(one, 0.2, 0)
+
+
 def test_too_little_text_for_the_streams() -> None:
     with pytest.raises(DataError, match="too few for 3 streams"):
         streams([np.arange(6, dtype=np.int32)], 3, 2)
     with pytest.raises(DataError, match="fill 2 of 3 streams"):
-        streams([np.arange(6, dtype=np.int32)] * 2, 3, 2)
+        streams([np.arange(6, dtype=np.int32)] * 2, 3, 5)
+
+
+@given(st.lists(st.integers(2, 40), min_size=2, max_size=4), st.integers(1, 5))
+def test_the_longest_documents_are_cut_where_there_are_fewer_than_streams(
+    lengths: list[int], context: int
+) -> None:
+    starts = np.cumsum([0, *lengths])
+    documents = [np.arange(a, b, dtype=np.int32) + 1 for a, b in pairwise(starts)]
+    rows = sum(-(-(n - 1) // context) for n in lengths)
+    found = streams(documents, rows, context)  # as many as there can be
+    assert len(found.x) == rows
+    assert found.resets.all()
+    assert found.mask is not None
+    targets = sorted(found.y[found.mask].tolist())
+    assert targets == sorted(int(n) for d in documents for n in d[1:])
+    np.testing.assert_array_equal(found.y[found.mask], found.x[found.mask] + 1)
+    with pytest.raises(DataError, match=f"fill {rows} of {rows + 1} streams"):
+        streams(documents, rows + 1, context)
 
 
 def test_the_end_of_the_text_is_held_out_and_has_no_say(book: Path) -> None:

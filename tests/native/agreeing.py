@@ -13,8 +13,8 @@ from chainrule.reference import Interpreter
 # Floating-point results that depend on an order of sums or on how a function is approximated.
 # All else is rounded correctly by both, so every bit is the same.
 ROUNDED = frozenset("exp expm1 log log1p sin cos tanh erf power arctan2 sum contract".split())
-# Which zero is the larger of 0.0 and -0.0 is open.
-EITHER_ZERO = frozenset({"max", "maximum", "minimum"})
+# Which zero is the larger of 0.0 and -0.0 is open, and which one a delta that is zero stays.
+EITHER_ZERO = frozenset({"max", "maximum", "minimum", "scale"})
 
 
 def all_nodes(graph: Graph) -> Iterator[Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from agreeing import assert_agree, assert_near, assert_same
 
 import chainrule as cr
-from chainrule import nn
+from chainrule import config, nn
 from chainrule.errors import ConvergenceError, IndexRangeError
 from chainrule.graph import ArrayType, Graph, build
 from chainrule.native.program import NativeProgram
@@ -246,10 +247,23 @@ def test_the_code_does_not_grow_with_the_length() -> None:
     assert abs(sizes[1] - sizes[0]) < 0.2 * sizes[0]
 
 
-def _arena(length: int, **settings: Any) -> int:
+@pytest.mark.slow
+def test_ten_times_the_steps_compile_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, differentiated and compiled, in time of this process: the least of three."""
+    monkeypatch.setattr(config, "CACHE", "off")
+    spent: dict[int, list[float]] = {1_000: [], 10_000: []}
+    for _ in range(3):
+        for length, found in spent.items():
+            x, began = np.zeros((length, 2, 3)), time.process_time()
+            NativeProgram(compiled(cr.value_and_grad(total, 0), W, x, H))
+            found.append(time.process_time() - began)
+    assert min(spent[10_000]) < 1.3 * min(spent[1_000])
+
+
+def _arena(length: int, by: int = 0, **settings: Any) -> int:
     x = np.zeros((length, 2, 3))
-    run = compiled(cr.grad(lambda w, x, h: np.sum(recurrent(w, x, h, **settings)[0])), W, x, H)
-    return NativeProgram(run).layout.arena_size
+    last = lambda w, x, h: np.sum(recurrent(w, x, h, **settings)[0])  # noqa: E731
+    return NativeProgram(compiled(cr.grad(last, by), W, x, H)).layout.arena_size
 
 
 def test_checkpoints_make_memory_grow_like_the_square_root() -> None:
@@ -257,6 +271,14 @@ def test_checkpoints_make_memory_grow_like_the_square_root() -> None:
     assert _arena(10_000) > 50 * _arena(100)
     assert _arena(10_000, checkpoint=True) < 15 * _arena(100, checkpoint=True)
     assert _arena(10_000, checkpoint=True) < _arena(10_000) / 20
+
+
+@pytest.mark.parametrize("length", [1_000, 1_500, 2_000])
+def test_a_number_of_steps_that_is_no_square_leaves_none_over(length: int) -> None:
+    """Where it has a divisor near its root; copies of the sequences would be the most of it."""
+    root = length**0.5
+    assert _arena(length, checkpoint=True) < 2 * root / 10 * _arena(100, checkpoint=True)
+    assert _arena(length, 1, checkpoint=True) < 1.3 * _arena(length, 1)  # the deltas themselves
 
 
 def test_loops_with_equal_bodies_share_their_code() -> None:
@@ -276,7 +298,8 @@ def test_the_stages_show_what_is_inside_a_loop() -> None:
     (kernel,) = said.kernels
     assert kernel.flops == 6 * (2 * 2 * 3 * 3 + 3 * 6)
     assert kernel.bytes_written == 6 * 2 * 8 * 6
-    assert re.search(r"scan over \[6\].*\n  for step in 6:\n    # phase 0, first", said["loops"])
+    apart = r"    # each thread takes the same rows.*\n    # phase 0, all threads"
+    assert re.search(r"scan over \[6\].*\n  for step in 6:\n" + apart, said["loops"])
     assert "  each step:\n  kernel 0: " in said["regions"]
     assert "@body" in said["llvm"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chainrule.runtime.pace import PROBE_EVERY, PROBE_FOR, Pace
+from chainrule.runtime.pace import PROBE_EVERY, PROBE_FOR, WARM, Pace
 
 
 def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0) -> list[int]:
@@ -36,9 +36,32 @@ def test_one_thread_takes_over_when_the_others_wait_for_a_core_and_gives_back_la
 
 def test_trying_the_other_number_is_short() -> None:
     pace = Pace(2)
-    pace.note(2, 1e-4)
+    for _ in range(WARM):
+        pace.note(2, 1e-4)
     assert pace.next(0.0, math.inf) == (1, PROBE_FOR)
     assert pace.next(0.1, math.inf) == (2, math.inf)
+
+
+def test_long_steps_are_tried_seldom() -> None:
+    """A step of a second by all threads, and of a tenth by one: most time goes to the one."""
+    pace, now, spent = Pace(2), 0.0, {1: 0.0, 2: 0.0}
+    while now < 300:
+        team, _ = pace.next(now, 0.1)
+        seconds = {1: 0.1, 2: 1.0}[team]
+        pace.note(team, seconds)
+        now, spent[team] = now + seconds, spent[team] + seconds
+    assert spent[2] < 0.07 * now
+
+
+def test_a_slow_beginning_says_nothing() -> None:
+    """The first step meets cold caches; one thread alone does not take over for that."""
+    pace = Pace(2)
+    for seconds in (5e-2, *[1e-4] * (WARM - 1)):
+        assert pace.next(0.0, math.inf) == (2, PROBE_FOR)
+        pace.note(2, seconds)
+    assert pace.next(0.1, math.inf) == (1, PROBE_FOR)
+    pace.note(1, 2e-4)
+    assert pace.next(0.2, math.inf) == (2, math.inf)
 
 
 def test_where_one_thread_is_enough_nothing_is_tried() -> None:

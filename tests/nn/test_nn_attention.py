@@ -77,6 +77,22 @@ def test_later_places_do_not_reach_earlier_ones() -> None:
     assert not np.allclose(net(changed)[:, 4:], net(x)[:, 4:])
 
 
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_a_causal_place_whose_past_is_padding_reads_no_later_one(backend: str) -> None:
+    """Padding in front: such a place gets the mean of what is before it; gradients are finite."""
+    x = random.normal(size=(2, 5, 4))
+    padding = np.array([[False, False, True, True, True], [True] * 5])
+    net = nn.init(nn.MultiHeadAttention(4, 2, causal=True), x, dtype=np.float64)
+    run = cr.compile(lambda net, x: net(x, None, padding), backend=backend)
+    changed = x.copy()
+    changed[:, 3:] += 1.0
+    np.testing.assert_array_equal(run(net, changed)[:, :3], run(net, x)[:, :3])
+    mean = _dense(net.value, x)[0, :2].mean(axis=0)
+    np.testing.assert_allclose(run(net, x)[0, 1], _dense(net.output, mean), rtol=1e-12)
+    gradient = cr.grad(lambda net: np.sum(run(net, x)))(net)
+    assert all(np.isfinite(leaf.value).all() for leaf in cr.tracing.leaves(gradient))
+
+
 def test_masked_places_do_not_matter() -> None:
     """What stands in the padding changes nothing elsewhere, also across to a memory."""
     x, memory = random.normal(size=(2, 4, 4)), random.normal(size=(2, 3, 4))

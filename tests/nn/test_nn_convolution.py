@@ -120,6 +120,38 @@ def test_a_transposed_convolution_with_same_padding_multiplies_the_size() -> Non
         np.testing.assert_allclose(np.sum(down(y) * x), np.sum(y * up(x)), rtol=1e-10)
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "padding"),
+    [(3, 2, 1, 1), (2, 4, 1, 0), (3, 3, 2, 2), (5, 3, 1, 2), (2, 1, 3, 1)],
+)
+def test_output_padding_says_which_size_comes_back(
+    dimensions: int, kernel: int, stride: int, dilation: int, padding: int
+) -> None:
+    """Of all sizes that a convolution brings to the same one; still its transpose."""
+    how: Any = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+    span = (kernel - 1) * dilation + 1
+    for size in range(span + 1, span + 1 + stride):
+        more = (size + 2 * padding - span) % stride
+        y = random.normal(size=(2, *[size] * dimensions, 3))
+        down = nn.init(LAYERS[dimensions](3, 2, bias=False, **how), y, dtype=np.float64)
+        x = random.normal(size=down(y).shape)
+        swapped = np.swapaxes(down.weight, -1, -2)
+        up = TRANSPOSED[dimensions](2, 3, bias=False, weight=swapped, output_padding=more, **how)
+        assert up(x).shape == y.shape
+        np.testing.assert_allclose(np.sum(down(y) * x), np.sum(y * up(x)), rtol=1e-10)
+        np.testing.assert_allclose(cr.compile(up)(x), up(x), rtol=1e-10, atol=1e-12)
+
+
+def test_a_file_from_before_output_padding_still_loads() -> None:
+    net = nn.init(nn.ConvTranspose1d(2, 3, kernel=2, stride=2), dtype=np.float64)
+    structure = nn.to_json(net)
+    del structure["fields"]["output_padding"]
+    back = nn.from_json(structure, nn.parameters(net))
+    x = random.normal(size=(1, 4, 2))
+    np.testing.assert_array_equal(back(x), net(x))
+
+
 def pooled(x: Any, size: int, stride: int, reduce: Any) -> Any:
     counts = [(n - size) // stride + 1 for n in x.shape[1:-1]]
     result = np.zeros((x.shape[0], *counts, x.shape[-1]))
@@ -239,6 +271,13 @@ def test_inputs_that_do_not_fit_are_named(layer: Any, x: Any, says: str) -> None
         (lambda: nn.init(nn.Conv2d(3, groups=2), IMAGE), "3 outputs cannot"),
         (lambda: nn.init(nn.Conv2d(4, groups=2), IMAGE), "3 inputs cannot"),
         (lambda: nn.init(nn.Conv2d(4)), "the input width of Conv2d"),
+        (lambda: nn.ConvTranspose2d(3, 4, stride=2, output_padding=-1), "0 or more, not -1"),
+        (lambda: nn.ConvTranspose2d(3, 4, output_padding=(0, 0, 0)), "3 numbers for 2 axes"),
+        (lambda: nn.ConvTranspose2d(3, 4, stride=(3, 2), output_padding=2), "of 2 is no less than"),
+        (
+            lambda: nn.ConvTranspose1d(3, 4, stride=2, padding="same", output_padding=1),
+            'output_padding is 1 and padding is "same"',
+        ),
         (lambda: nn.MaxPool2d(0), "MaxPool2d: size"),
         (lambda: nn.AvgPool1d(2, stride=0), "AvgPool1d: stride"),
         (lambda: nn.Upsample(0), "Upsample: factor"),
@@ -260,6 +299,8 @@ def test_numpys_numbers_are_settings_not_weights() -> None:
 def test_labels_say_what_differs_from_the_usual() -> None:
     made = nn.Conv2d(3, 6, kernel=(3, 5), stride=2, padding="same", groups="depthwise")
     assert made.label() == "Conv2d 3 -> 6, 3x5, stride 2x2, same, depthwise"
+    up = nn.ConvTranspose2d(3, 6, stride=2, output_padding=(0, 1))
+    assert up.label() == "ConvTranspose2d 3 -> 6, 3x3, stride 2x2, output padding 0x1"
     assert nn.MaxPool2d(2).label() == "MaxPool2d 2x2"
 
 

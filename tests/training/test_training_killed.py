@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streams
 from problems import assert_same_bits
 from training_process import train
 
@@ -102,6 +103,26 @@ def test_a_run_killed_at_random_moments_goes_on_in_the_same_bits(
         assert in_epochs, "some of the checkpoints were in the middle of an epoch"
     done = run(training(place, "--save-every", 1e6))
     assert done.stdout.split("\n")[-2] == "early stopping", done.stderr
+    assert_ended_like(place, whole)
+
+
+@pytest.mark.slow
+def test_a_run_on_streams_killed_at_random_moments_goes_on_in_the_same_bits(tmp_path: Path) -> None:
+    """What is carried from chunk to chunk is in its checkpoints."""
+    whole = streams.train(epochs=30)
+    moments, place, in_epochs = random.Random(1), tmp_path / "run", 0
+    for _ in range(5):
+        before = sorted(place.glob("checkpoints/*"))
+        with running(training(place, "--streams", "--told-every", 0.05)) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            while sorted(place.glob("checkpoints/*")) in (before, []) and process.poll() is None:
+                time.sleep(0.01)  # however busy the machine is
+            time.sleep(moments.uniform(0.0, 0.3))
+            process.kill()
+        in_epochs += batches_done(place) > 0
+    assert in_epochs, "some of the checkpoints were in the middle of an epoch"
+    assert run(training(place, "--streams")).returncode == 0
     assert_ended_like(place, whole)
 
 

@@ -108,3 +108,19 @@ def test_a_text_is_resumed_where_it_stopped(tmp_path: Path) -> None:
     again = cr.train(table(4), source, epochs=4, run_dir=tmp_path / "b", resume=True)
     np.testing.assert_array_equal(whole.net.layers[1].weight, again.net.layers[1].weight)
     assert cr.load_run(tmp_path / "b").encoder == whole.encoder
+
+
+def test_training_figures_are_means_over_the_places_that_count() -> None:
+    """Batches of 8 rows with very unequal numbers of places; the weights stay as they are."""
+    mask = np.arange(11) < np.repeat([1, 11, 2, 9, 4], 8)[:, None]
+    data = _padded(mask, 4)
+    net = nn.init(table(), X[:1], 3)
+    still = cr.optim.sgd(1e-30)
+    run = cr.train(net, data, epochs=1, batch_size=8, validation=0, seed=0, optimizer=still)
+    logits = np.asarray(net(data.x), np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+    surprise = -np.log(np.take_along_axis(shares, data.y[..., None], axis=2))[..., 0]
+    assert run.history["loss"][0] == pytest.approx(surprise[mask].mean(), rel=1e-5)
+    right = (logits.argmax(axis=2) == data.y)[mask].mean()
+    assert run.history["accuracy"][0] == pytest.approx(right, rel=1e-6)
+    assert run.metrics["accuracy"] == pytest.approx(right, rel=1e-12)

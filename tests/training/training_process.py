@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import streams
 
 import chainrule as cr
 from chainrule import nn, optim
@@ -68,13 +69,18 @@ def main() -> None:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--rows", type=int, default=1500)
+    parser.add_argument("--streams", action="store_true")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--save-every", type=float, default=0.0)
     parser.add_argument("--told-every", type=float, default=loop.TOLD_EVERY)
     options = vars(parser.parse_args())
     loop.TOLD_EVERY = options.pop("told_every")
+    begin = train
+    if options.pop("streams"):
+        begin = streams.train
+        del options["rows"]
     try:
-        run = train(options.pop("run_dir"), watchers=[_say], **options)
+        run = begin(run_dir=options.pop("run_dir"), watchers=[_say], **options)
     except ChainruleError as error:
         print(type(error).__name__, error, sep=": ", flush=True)
         sys.exit(1)

@@ -5,9 +5,9 @@ that compute the derivatives, so they can be simplified, compiled, shown, and di
 Next: `rewrite`.
 """
 
-from chainrule.backward import loops, windows
+from chainrule.backward import linear_loops, loops, windows
 from chainrule.backward.gradients import gradients
 from chainrule.backward.loops import stored_bytes
 from chainrule.backward.rules import NO_DELTA, RULES
 
-__all__ = ["NO_DELTA", "RULES", "gradients", "loops", "stored_bytes", "windows"]
+__all__ = ["NO_DELTA", "RULES", "gradients", "linear_loops", "loops", "stored_bytes", "windows"]

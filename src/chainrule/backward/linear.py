@@ -15,12 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from chainrule.errors import ChainruleError
 from chainrule.graph import WITH_BODY, Node, ancestors, build, made_by
 from chainrule.graph.ops import split_spec, strong_marks
+from chainrule.graph.substitution import substitute
 
 _INDEX = np.dtype(np.int64)
 
@@ -38,8 +40,15 @@ class Spread:
     batch: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Several:
+    """The same of a loop's results; None is one that does not depend on the seed."""
+
+    parts: tuple[Spread | None, ...]
+
+
 Parts = Sequence[Spread | None]  # of a node's operands; None where one does not depend on the seed
-Rule = Callable[[Node, Parts], Spread]
+Rule = Callable[[Node, Parts], "Spread | Several | None"]
 
 LINEAR: dict[str, Rule] = {}
 
@@ -47,22 +56,24 @@ LINEAR: dict[str, Rule] = {}
 def spread(seed: Node, outputs: Sequence[Node]) -> list[Node]:
     """For each output, which is linear in `seed`: its values for the unit vectors of the seed, an
     array of the seed's shape followed by the output's."""
-    table = {seed: _units(seed)}
+    table: dict[Node, Any] = {seed: _units(seed)}
+    follow(table, outputs)
+    found = [_whole(table.get(output), seed, output) for output in outputs]
+    # A loop is given the seed also where only those of its results are read that it does not reach.
+    return substitute(found, {seed: build.zeros(seed.type)})
+
+
+def follow(table: dict[Node, Any], outputs: Sequence[Node]) -> None:
+    """Fills in all that the outputs need, from the nodes that the table has. What it has not
+    afterwards, or None for, does not depend on the seed."""
     for node in ancestors(outputs):
         parts = [table.get(n) for n in node.operands]
-        if node is seed or not any(parts):
+        if node in table or not any(parts):
             continue
-        if node.op in WITH_BODY:
-            raise ChainruleError(
-                "the Jacobian through a loop (cr.scan, cr.fixed_point) is not supported",
-                where=str(node.origin) or None,
-                do="take cr.grad of each result, or write out the loop",
-            )
         if node.op not in LINEAR:
             raise ChainruleError(f"{node.op} is not linear", where=str(node.origin) or None)
         with made_by(node.origin):
             table[node] = LINEAR[node.op](node, parts)
-    return [_whole(table.get(output), seed, output) for output in outputs]
 
 
 def cost(outputs: Sequence[Node]) -> int:
@@ -71,6 +82,9 @@ def cost(outputs: Sequence[Node]) -> int:
 
 
 def _work(node: Node) -> int:
+    if node.op in WITH_BODY:
+        steps = node["length"] if node.op == "scan" else 16  # about what a fixed point takes
+        return int(steps) * sum(map(_work, node["body"].nodes()))
     if node.op != "contract":
         return node.type.size
     left, right, _ = split_spec(node["spec"])
@@ -92,14 +106,14 @@ def _whole(part: Spread | None, seed: Node, output: Node) -> Node:
             return build.broadcast(zero, seed.shape + output.shape)
     with made_by(output.origin):
         for axis in sorted(part.apart):
-            part = _spelled_out(part, axis)
+            part = spelled_out(part, axis)
         return part.value
 
 
 # --- the two forms --------------------------------------------------------------------------
 
 
-def _spelled_out(part: Spread, axis: int) -> Spread:
+def spelled_out(part: Spread, axis: int) -> Spread:
     """An axis of the seed that was apart gets an axis of its own, zero off the diagonal."""
     batch = tuple(sorted((*part.batch, axis)))
     place, along = batch.index(axis), len(batch) + part.apart[axis]
@@ -111,11 +125,11 @@ def _spelled_out(part: Spread, axis: int) -> Spread:
     return Spread(build.where(same, values, build.like(values, 0)), apart, batch)
 
 
-def _kept(part: Spread, keeps: Callable[[int], bool]) -> Spread:
+def kept(part: Spread, keeps: Callable[[int], bool]) -> Spread:
     """The same, apart only along axes of the node that `keeps` is true for."""
     for axis, along in sorted(part.apart.items()):
         if not keeps(along):
-            part = _spelled_out(part, axis)
+            part = spelled_out(part, axis)
     return part
 
 
@@ -126,7 +140,7 @@ def _alike(parts: Parts) -> tuple[Spread, list[Node | None]]:
     made: list[Spread | None] = []
     for part in parts:
         while part is not None and (odd := sorted(set(part.apart.items()) - common)):
-            part = _spelled_out(part, odd[0][0])
+            part = spelled_out(part, odd[0][0])
         made.append(part)
     first = next(p for p in made if p is not None)
     return first, [None if p is None else p.value for p in made]
@@ -237,7 +251,7 @@ def _reshape(node: Node, parts: Parts) -> Spread:
         for new, new_size in enumerate(node.shape):
             if size == new_size and before == math.prod(node.shape[:new]):
                 places[axis] = new
-    part = _kept(_only(node, parts), lambda a: a in places)
+    part = kept(_only(node, parts), lambda a: a in places)
     lead = part.value.shape[: len(part.batch)]
     return _moved(part, build.reshape(part.value, lead + node.shape), places.__getitem__)
 
@@ -259,7 +273,7 @@ def _broadcast(node: Node, parts: Parts) -> Spread:
 
 def _slice(node: Node, parts: Parts) -> Spread:
     sizes = node.operands[0].shape
-    part = _kept(_only(node, parts), lambda a: node.shape[a] == sizes[a])
+    part = kept(_only(node, parts), lambda a: node.shape[a] == sizes[a])
     lead = part.value.shape[: len(part.batch)]
     start, step = (0,) * len(lead) + node["start"], (1,) * len(lead) + node["step"]
     return _moved(part, build.slice(part.value, start, lead + node["stop"], step))
@@ -268,7 +282,7 @@ def _slice(node: Node, parts: Parts) -> Spread:
 def _pad(node: Node, parts: Parts) -> Spread:
     """Whatever the value that is padded with, it does not depend on the seed."""
     sizes = node.operands[0].shape
-    part = _kept(_only(node, parts), lambda a: node.shape[a] == sizes[a])
+    part = kept(_only(node, parts), lambda a: node.shape[a] == sizes[a])
     none = (0,) * len(part.batch)
     sides = [none + node[side] for side in ("low", "high", "interior")]
     return _moved(part, build.pad(part.value, *sides))
@@ -276,7 +290,7 @@ def _pad(node: Node, parts: Parts) -> Spread:
 
 def _concatenate(node: Node, parts: Parts) -> Spread:
     axis = node["axis"]
-    first, values = _alike([p and _kept(p, lambda a: a != axis) for p in parts])
+    first, values = _alike([p and kept(p, lambda a: a != axis) for p in parts])
     count = len(first.batch)
     lead = first.value.shape[:count]
     filled = []
@@ -287,34 +301,34 @@ def _concatenate(node: Node, parts: Parts) -> Spread:
 
 
 def _reverse(node: Node, parts: Parts) -> Spread:
-    part = _kept(_only(node, parts), lambda a: a not in node["axes"])
+    part = kept(_only(node, parts), lambda a: a not in node["axes"])
     count = len(part.batch)
     return _moved(part, build.reverse(part.value, [count + a for a in node["axes"]]))
 
 
 def _take(node: Node, parts: Parts) -> Spread:
     axis, index = node["axis"], node.operands[1]
-    part = _kept(_only(node, parts), lambda a: a != axis)
+    part = kept(_only(node, parts), lambda a: a != axis)
     value = build.take(part.value, index, len(part.batch) + axis)
     return _moved(part, value, lambda a: a if a < axis else a + index.ndim - 1)
 
 
 def _scatter(node: Node, parts: Parts) -> Spread:
     axis, index = node["axis"], node.operands[1]
-    part = _kept(_only(node, parts), lambda a: not axis <= a < axis + index.ndim)
+    part = kept(_only(node, parts), lambda a: not axis <= a < axis + index.ndim)
     value = build.scatter(part.value, index, len(part.batch) + axis, node["size"])
     return _moved(part, value, lambda a: a if a < axis else a - index.ndim + 1)
 
 
 def _window(node: Node, parts: Parts) -> Spread:
-    part = _kept(_only(node, parts), lambda a: a not in node["axes"])
+    part = kept(_only(node, parts), lambda a: a not in node["axes"])
     axes = [len(part.batch) + a for a in node["axes"]]
     value = build.window(part.value, axes, node["sizes"], node["strides"], node["dilations"])
     return _moved(part, value)
 
 
 def _fold(node: Node, parts: Parts) -> Spread:
-    part = _kept(_only(node, parts), lambda a: a not in node["axes"] and a < node.ndim)
+    part = kept(_only(node, parts), lambda a: a not in node["axes"] and a < node.ndim)
     lead = part.value.shape[: len(part.batch)]
     shape = {"axes": tuple(len(lead) + a for a in node["axes"]), "shape": lead + node.shape}
     return _moved(part, build.make("fold", part.value, **{**node.attributes, **shape}))

@@ -7,12 +7,13 @@ import math
 
 from chainrule import config
 from chainrule.cli.values import LARGEST_SEED, number, share, whole, whole_or, widths
-from chainrule.data import BUILTIN, NAMED
+from chainrule.data import BUILTIN, NAMED, SERIES
 
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
+_SETS = ", ".join([*BUILTIN, *SERIES])
 _DATA = (
-    f"a built-in set ({', '.join(BUILTIN)}), a public one ({', '.join(NAMED)}), {_TABLES}, a text "
-    "(.txt), or a folder with a sub-folder of pictures or sounds for each class"
+    f"a built-in set ({_SETS}), a public one ({', '.join(NAMED)}), {_TABLES}, a text (.txt), or a "
+    "folder with a sub-folder of pictures or sounds for each class"
 )
 
 

@@ -18,6 +18,7 @@ from chainrule.data.encode import Schema, TableEncoder, fit, from_table, infer_s
 from chainrule.data.idx import read_idx
 from chainrule.data.images import ImageEncoder, ImageFolder, image_encoder
 from chainrule.data.kinds import encoder_from_json, kind_at, source_at, source_from_json
+from chainrule.data.known_series import SERIES, KnownSeries
 from chainrule.data.linear_forecast import autoregression, persistence
 from chainrule.data.log_mel import LogMel
 from chainrule.data.named import NAMED, download
@@ -36,6 +37,7 @@ __all__ = [
     "BUILTIN",
     "DEFAULT_VALIDATION",
     "NAMED",
+    "SERIES",
     "TASKS",
     "CorpusEncoder",
     "Dataset",
@@ -44,6 +46,7 @@ __all__ = [
     "ForecastEncoder",
     "ImageEncoder",
     "ImageFolder",
+    "KnownSeries",
     "LogMel",
     "Parts",
     "Rows",

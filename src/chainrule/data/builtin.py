@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.data.dataset import JSON, Dataset
+from chainrule.data.known_series import SERIES, KnownSeries
 from chainrule.data.named import NAMED, load_named
 from chainrule.errors import unknown
 
@@ -25,12 +26,13 @@ BUILTIN: dict[str, str] = {
 
 
 def known_sets() -> dict[str, str]:
-    """Every set that has a name, and what it is: those of `BUILTIN`, and those of `NAMED`."""
-    return {**BUILTIN, **NAMED}
+    """Every set that has a name, and what it is: those of `BUILTIN`, `SERIES` and `NAMED`."""
+    return {**BUILTIN, **SERIES, **NAMED}
 
 
 def load(name: str) -> Dataset:
-    """One of the sets in `BUILTIN` or `NAMED`; UsageError, with the nearest name, for another one.
+    """One of the sets in `BUILTIN`, `SERIES` or `NAMED`; UsageError, with the nearest name, for
+    another one.
 
     A set of `NAMED` must be on this machine; see `chainrule.data.named`.
 
@@ -40,6 +42,8 @@ def load(name: str) -> Dataset:
     """
     if name in NAMED:
         return load_named(name)
+    if name in SERIES:
+        return KnownSeries(name).parts(None, 0).dataset
     if name not in _LOADERS:
         raise unknown("data set", name, known_sets())
     return _LOADERS[name]()

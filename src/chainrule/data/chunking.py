@@ -53,8 +53,9 @@ def streams(documents: Sequence[Ids], count: int, context: int) -> Streams:
     """The rows of `count` streams over some documents, int32 tokens each.
 
     One document is cut into `count` equal parts that are read side by side; several are read
-    whole, each by the stream that has least to read so far, and each begins a row. Raises
-    DataError where there is too little text.
+    whole, each by the stream that has least to read so far, and each begins a row. Where there are
+    fewer than streams, the longest are cut in two until there are enough. Raises DataError where
+    there is too little text.
     """
     if len(documents) == 1:
         part = (len(documents[0]) - 1) // (count * context) * context
@@ -76,29 +77,41 @@ def _by_chunk(rows: Ids) -> Ids:
     return np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1, rows.shape[2])
 
 
+def _rows(document: Ids, context: int) -> int:
+    return -(-(len(document) - 1) // context)
+
+
+def _enough(documents: Sequence[Ids], count: int, context: int) -> list[Ids]:
+    """The documents that fill a row, in order; at least `count`, for which the longest are cut."""
+    found = [document for document in documents if len(document) > 1]
+    while len(found) < count:
+        sizes = [_rows(document, context) for document in found]
+        longest = max(sizes, default=0)
+        if longest < 2:
+            raise DataError(
+                f"{len(documents)} documents fill {sum(sizes)} of {count} streams",
+                do="give more documents, or fewer streams",
+            )
+        place, cut = sizes.index(longest), longest // 2 * context
+        # Both halves have the token at the cut: the last target of one is the other's first token.
+        found[place : place + 1] = [found[place][: cut + 1], found[place][cut:]]
+    return found
+
+
 def _whole(documents: Sequence[Ids], count: int, context: int) -> Streams:
     queues: list[list[Ids]] = [[] for _ in range(count)]
     lengths = [0] * count  # in rows
-    for document in documents:
-        rows = -(-(len(document) - 1) // context)
-        if rows > 0:
-            least = lengths.index(min(lengths))
-            queues[least].append(document)
-            lengths[least] += rows
-    if min(lengths) == 0:
-        filled = sum(length > 0 for length in lengths)
-        raise DataError(
-            f"{len(documents)} documents fill {filled} of {count} streams",
-            do="give more documents, or fewer streams",
-        )
+    for document in _enough(documents, count, context):
+        least = lengths.index(min(lengths))
+        queues[least].append(document)
+        lengths[least] += _rows(document, context)
     shape = (count, max(lengths), context)
     x, y = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     mask, resets = np.zeros(shape, np.bool_), np.zeros(shape[:2], np.bool_)
     for stream, queue in enumerate(queues):
         row = 0
         for document in queue:
-            size = len(document) - 1
-            rows = -(-size // context)
+            size, rows = len(document) - 1, _rows(document, context)
             for target, tokens in ((x, document[:-1]), (y, document[1:])):
                 target[stream, row : row + rows].reshape(-1)[:size] = tokens
             mask[stream, row : row + rows].reshape(-1)[:size] = True

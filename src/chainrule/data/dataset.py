@@ -66,6 +66,11 @@ class Dataset:
             )
         if self.resets is not None and self.resets.shape != (len(self.x),):
             raise ShapeError(f"{self.name}: {len(self.x)} rows have {self.resets.shape} resets")
+        if self.streams < 0 or (self.streams and len(self.x) % self.streams):
+            raise ShapeError(
+                f"{self.name}: {len(self.x)} rows are not whole chunks of {self.streams} streams",
+                do="give as many rows of each stream, those that are read together side by side",
+            )
 
     @property
     def rows(self) -> int:

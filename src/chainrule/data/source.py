@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.data.dataset import JSON, Dataset
-from chainrule.data.split import split
+from chainrule.data.split import last_chunks, split
 from chainrule.data.target import Target
 from chainrule.errors import unknown
 
@@ -87,6 +87,7 @@ def divided(
 
     A set with a test set of its own (its last rows) holds that out, also when as many rows are
     asked for; where others are held out instead, the test set is neither trained on nor looked at.
+    Of streams the last chunks are held out.
     """
     test_rows = dataset.source.get("test_rows")
     if isinstance(test_rows, int):
@@ -97,4 +98,6 @@ def divided(
     if validation is None:
         # Holding out some of all the patterns that exist would pose another problem.
         validation = 0 if dataset.source.get("complete") else DEFAULT_VALIDATION
+    if dataset.streams:
+        return last_chunks(dataset.rows, dataset.streams, validation)
     return split(dataset.y, validation, dataset.task, seed)

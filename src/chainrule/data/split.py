@@ -41,6 +41,23 @@ def split(y: NDArray[np.generic], validation: float, task: str, seed: int) -> tu
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
+def last_chunks(rows: int, streams: int, validation: float) -> tuple[Rows, Rows]:
+    """The split of rows that lie as streams (see `chainrule.data.chunking`): the last chunks of all
+    streams are held out, as many as come nearest to `validation`, at least one and not all of them.
+
+    Raises UsageError for a bad `validation`, DataError where there is but one chunk.
+    """
+    held, chunks = _held_out_count(validation, rows), rows // streams
+    if held and chunks < 2:
+        raise DataError(
+            f"{chunks} chunk of each of {streams} streams cannot be split",
+            do="give longer streams, or hold nothing out (validation=0)",
+        )
+    last = min(max(round(held / streams), 1), chunks - 1) if held else 0
+    first = (chunks - last) * streams
+    return np.arange(first), np.arange(first, rows)
+
+
 def _held_out_count(validation: float, rows: int) -> int:
     """The number of rows to hold out, from a fraction or a number of rows."""
     do = "give a fraction between 0 and 1, such as 0.2, or a whole number of rows (0 for none)"

@@ -92,10 +92,15 @@ def with_dtypes(tree: Any, like: Any) -> Any:
     if len(before) != len(found):
         return tree
     made = [
-        plain_array(one.value).astype(other.value.dtype) if is_weak(one.value) else one.value
+        _number(one.value).astype(other.value.dtype) if is_weak(one.value) else one.value
         for one, other in zip(before, found, strict=True)
     ]
     return trees.replace_leaves(tree, made)
+
+
+def _number(value: Any) -> Any:
+    """A Python number as an array: of a loop inside a loop it may be one that is traced already."""
+    return value if isinstance(value, Traced) else plain_array(value)
 
 
 # --- the context inside a step ------------------------------------------------------------------
@@ -121,6 +126,7 @@ def step_context(number: Any, what: str, draws: dict[str, int]) -> Iterator[None
         return
     inside = _inner(context, number)
     inside.draws = dict(draws)
+    inside.memory = context.memory.inside(what) if context.memory else None
     before = dict(inside.updates)
     with use(inside):
         yield

@@ -40,7 +40,7 @@ def scan(
     step.
 
     In a gradient every step's values are kept until the way back needs them. `checkpoint` keeps
-    only the carry, every so many steps (True: the square root of their number), and computes the
+    only the carry, every so many steps (True: about the root of their number), and computes the
     steps between anew: the work of one more forward pass, and memory that grows like the square
     root. `memory` does so only where more than about this many bytes would be kept. `truncate` cuts
     the gradient between chunks of so many steps: the carry goes on, its delta does not.
@@ -257,21 +257,32 @@ def _checkpointed(step: Step, carry: Any, xs: Any, length: int, plan: _Plan) -> 
 def _segment(step: Step, carry: Any, xs: Any, length: int, plan: _Plan) -> int | None:
     """How many steps are computed anew at once, or None where all are kept."""
     if plan.memory is None:
-        return max(math.isqrt(length), 1) if plan.checkpoint is True else plan.checkpoint
+        return _dividing(length, math.isqrt(length)) if plan.checkpoint is True else plan.checkpoint
     body = _body(step, carry, xs)
     each = stored_bytes(_scan_node(body, carry, xs, length, plan.reverse))
     if length * each <= plan.memory:
         return None
-    carried = sum(leaf.value.nbytes for leaf in trees.leaves(body.result[0]))
+    carried: int = sum(leaf.value.nbytes for leaf in trees.leaves(body.result[0]))
+
+    def kept(segment: int) -> int:
+        return math.ceil(length / segment) * carried + segment * each
+
     # Segments of k steps keep length / k carries and the values of k steps: least at this k.
     best = max(min(round(math.sqrt(length * carried / max(each, 1))), length), 1)
-    least = math.ceil(length / best) * carried + best * each
+    even, least = _dividing(length, best), kept(best)
     if least > plan.memory:
         raise UsageError(
             f"cr.scan: {length} steps keep {least:,} bytes at least, and memory={plan.memory:,}",
             do=f"allow {least:,} bytes, make the carry smaller, or cut the gradient with truncate=",
         )
-    return best
+    return even if kept(even) <= plan.memory else best
+
+
+def _dividing(length: int, near: int) -> int:
+    """The steps of a segment: `near`, or no less than half of it where that divides their number.
+    Steps that are left over cost copies of the sequences and of their deltas."""
+    near = max(near, 1)
+    return next((k for k in range(near, near // 2, -1) if length % k == 0), near)
 
 
 def _in_segments(

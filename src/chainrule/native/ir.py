@@ -285,13 +285,18 @@ class Function:
 
     # --- control ----------------------------------------------------------------------------
 
-    def share(self, count: int) -> tuple[Value, Value]:
-        """This thread's part of range(count), in order: the parts differ by at most one."""
+    def share(self, count: int, grain: int = 1) -> tuple[Value, Value]:
+        """This thread's part of range(count), in order, in blocks of `grain`: the parts differ by
+        at most one block."""
+        blocks = -(-count // grain)
         start, stop = (
-            self.binary("udiv", self.mul(thread, index(count)), self.threads)
+            self.binary("udiv", self.mul(thread, index(blocks)), self.threads)
             for thread in (self.thread, self.add(self.thread, index(1)))
         )
-        return start, stop
+        if grain == 1:
+            return start, stop
+        start, stop = (self.mul(block, index(grain)) for block in (start, stop))
+        return start, stop if count % grain == 0 else self.smaller(stop, index(count))
 
     def is_last_thread(self) -> Value:
         """Whether this is the thread that takes what does not divide evenly."""

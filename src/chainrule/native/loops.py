@@ -85,6 +85,9 @@ class Loop:
         """Copies results that are asked for more than once."""
         again = [n for n in self._parts if self._given[n] != self.results[n["index"]]]
         if again:
+            if self._body.rows:  # each thread has written its rows, and nobody has waited
+                barrier = self._given["barrier"]
+                self.fn.emit(f"call void @wait({barrier}, {self.fn.threads})")
             with self.fn.when(self.first):
                 for n in again:
                     copy(self.fn, self._given[n], self.results[n["index"]], n.type.bytes)

@@ -6,8 +6,8 @@ import math
 
 from chainrule.graph import OPS, Node
 from chainrule.native.ir import Value, index
-from chainrule.native.places import Coordinate, Place, offset_of, row_major
-from chainrule.native.regions import Region, is_flag
+from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major
+from chainrule.native.regions import Region, is_flag, is_side_by_side
 from chainrule.native.writer import Writer, nest, vector_axis
 
 
@@ -18,12 +18,18 @@ def emit_map(w: Writer, region: Region, lanes: int) -> None:
     def body(place: Place) -> None:
         put_members(w, region, place, offset_of(w.fn, place, row_major(domain)))
 
+    def one(place: Place) -> None:
+        w.enter(place, 0, None)
+        body(place)
+
     if not domain:
-        w.enter((), 0, None)
-        body(())
+        one(())
         return
-    if _is_flat(region, w.memory):
+    if not w.grain and _is_flat(region, w.memory):
         _flat_map(w, region, lanes)
+        return
+    if w.grain and len(domain) == 1:  # a vector would take rows of several threads
+        nest(w, domain, one)
         return
     nest(w, domain[:-1], lambda p: vector_axis(w, domain[-1], lanes, p, (), body))
 
@@ -35,9 +41,21 @@ def put_members(w: Writer, region: Region, place: Place, at: Coordinate) -> None
         if is_flag(node):
             _raise_flag(w, node, place)
             continue
+        if is_side_by_side(node):
+            _put_parts(w, node, place)
+            continue
         x = computed(w, node, place)
         if node in region.stored:
             w.write(node, x, at)
+
+
+def _put_parts(w: Writer, node: Node, place: Place) -> None:
+    """The element at this place of each part, side by side in memory."""
+    axis, strides = node["axis"], row_major(node.shape)
+    for number, part in enumerate(node.operands):
+        there = list(place)
+        there[axis] = affine(w.fn, place[axis], 1, number * part.shape[axis])
+        w.write(node, w.value(part, place), offset_of(w.fn, tuple(there), strides))
 
 
 def _raise_flag(w: Writer, node: Node, place: Place) -> None:

@@ -4,7 +4,7 @@ that calls them."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import Node
@@ -22,10 +22,15 @@ from chainrule.native import (
     windows,
 )
 from chainrule.native.ir import SIZES, Function, index
+from chainrule.native.likeness import likeness
 from chainrule.native.regions import Region, computed_by, is_flag, memory_behind, reads
 from chainrule.native.routine import Routine
 from chainrule.native.schedule import Scheduled
 from chainrule.native.writer import Writer
+
+# Calls of kernels that LLVM may write out in place. More of them make one function so long that
+# compiling it takes most of the time, and a call costs nothing beside what such a program computes.
+_INLINED = 40
 
 # What a kernel is given: a value, for a loop by its own node the memory that it works in, or
 # "scratch", "notes", "barrier".
@@ -64,13 +69,18 @@ class Module:
         self._declared: set[str] = set()
         self._functions: dict[str, str] = {}  # text without a name -> name
         self._bodies: dict[Routine, str] = {}  # their functions' names
+        self._kernels: dict[Hashable, str] = {}  # by what they are like
         self._team = team
         self._timed = timed
+        self._grains: dict[Routine, int] = {}
         self._fresh = itertools.count()
         self.calls = self._calls(routine)
         texts = [text.replace("@KERNEL", f"@{n}") for text, n in self._functions.items()]
+        texts.append(threads.BARRIER)
+        if len(self.calls) > _INLINED:
+            texts = [text.replace(") #0 {", ") #3 {") for text in texts]
         main = self._text(routine, self.calls, is_program=True)
-        parts = [target.header(), *texts, main, threads.BARRIER, *drivers]
+        parts = [target.header(), *texts, main, *drivers]
         declared = sorted(d for d in self._declared if not any(d in text for text in drivers))
         self.text = "\n\n".join([*parts, *declared, target.footer()])
 
@@ -78,15 +88,31 @@ class Module:
         return [self._call(entry, routine) for entry in routine.scheduled]
 
     def _call(self, entry: Scheduled, routine: Routine) -> Call:
-        is_loop = entry.region.lead in routine.bodies
-        fn, arguments = (self._loop if is_loop else self._kernel)(entry, routine)
-        return Call(self._named(fn.text(), "loop" if is_loop else "kernel"), arguments, entry)
+        if entry.region.lead in routine.bodies:
+            fn, arguments = self._loop(entry, routine)
+            return Call(self._named(fn.text(), "loop"), arguments, entry)
+        arguments, attributes, noted = self._arguments(entry, routine)
+        alike = likeness(entry.region, routine.memory, {n: routine.words.first[n] for n in noted})
+        key = alike, entry.shared, self._grain(routine)
+        if key not in self._kernels:
+            text = self._kernel(entry, routine, arguments, attributes, noted).text()
+            self._kernels[key] = self._named(text, "kernel")
+        return Call(self._kernels[key], arguments, entry)
+
+    def _grain(self, routine: Routine) -> int:
+        """How many rows of a step no two threads share; 0 where rows meet."""
+        if routine not in self._grains:
+            self._grains[routine] = grain_of(routine, self._team)
+        return self._grains[routine]
 
     def _named(self, text: str, kind: str) -> str:
         """The name of the function with this text."""
         return self._functions.setdefault(text, f"{kind}{len(self._functions)}")
 
-    def _kernel(self, entry: Scheduled, routine: Routine) -> tuple[Function, list[Argument]]:
+    def _arguments(
+        self, entry: Scheduled, routine: Routine
+    ) -> tuple[list[Argument], list[str], list[Node]]:
+        """What a kernel is given, what LLVM may know of each, and the values that take notes."""
         region, memory, words = entry.region, routine.memory, routine.words.first
         used: dict[Node, bool] = {}
         for node in region.members:
@@ -103,13 +129,27 @@ class Module:
             if needed:
                 arguments.append(name)
                 attributes.append("noalias")
+        return arguments, attributes, noted
+
+    def _kernel(
+        self,
+        entry: Scheduled,
+        routine: Routine,
+        arguments: Sequence[Argument],
+        attributes: Sequence[str],
+        noted: Sequence[Node],
+    ) -> Function:
         fn = Function("KERNEL", attributes, self._declared)
-        w = Writer(fn, memory, dict(zip(used, fn.parameters, strict=False)))
+        named = zip(arguments, fn.parameters, strict=False)
+        pointers = {a: p for a, p in named if isinstance(a, Node)}
+        w = Writer(fn, routine.memory, pointers)
         w.parallel = entry.shared
+        w.grain = self._grain(routine)
         for node in noted:
-            w.words[node] = fn.at(fn.parameters[-1], index(words[node]), "i64")
+            place = index(routine.words.first[node])
+            w.words[node] = fn.at(fn.parameters[-1], place, "i64")
         self._emit(w, entry, arguments)
-        return fn, arguments
+        return fn
 
     def _loop(self, entry: Scheduled, routine: Routine) -> tuple[Function, list[Argument]]:
         """The function of a loop, which calls that of its body."""
@@ -137,7 +177,8 @@ class Module:
     def _emit(self, w: Writer, entry: Scheduled, arguments: Sequence[Argument]) -> None:
         region, lanes = entry.region, lanes_of(entry.region)
         if region.kind == "contract":
-            contract.emit_contract(w, region, contract_plan(entry, w.memory, self._team))
+            p = contract_plan(entry, w.memory, self._team, w.grain)
+            contract.emit_contract(w, region, p)
         elif region.kind == "argsort":
             sorting.emit_argsort(w, region, w.fn.parameters[arguments.index("scratch")])
         else:
@@ -147,38 +188,42 @@ class Module:
 
     def _text(self, routine: Routine, calls: Sequence[Call], *, is_program: bool) -> str:
         """A routine as a function. Every thread runs it, and waits for the others between phases.
-        The table of a body also says where notes are taken: in the arena of the program."""
-        slots, layout = routine.layout.slots, routine.layout
-        name, attributes = ("@program", "") if is_program else ("@KERNEL", " #0")
-        header = f"define {'' if is_program else 'internal '}void {name}"
-        lines = [
-            f"{header}(ptr %table, i64 %thread, i64 %threads, ptr %barrier){attributes} {{",
-            "entry:",
-        ]
-        pointers: dict[Argument, str] = {"barrier": "%barrier"}
-        addresses: list[tuple[Argument, int]] = [*slots.items(), ("arena", len(slots))]
-        if not is_program:
-            addresses.append(("notes", len(slots) + 1))
-        for what, slot in addresses:
-            place = f"%s{slot}"
-            lines.append(f"  {place}.at = getelementptr ptr, ptr %table, i64 {slot}")
-            lines.append(f"  {place} = load ptr, ptr {place}.at")
-            pointers[what] = place
-        parts: list[tuple[Argument, int]] = [*layout.arena.items(), ("scratch", layout.scratch)]
-        if is_program:
-            parts.append(("notes", layout.notes))
-        for number, (part, offset) in enumerate(parts):
-            lines.append(f"  %a{number} = getelementptr i8, ptr {pointers['arena']}, i64 {offset}")
-            pointers[part] = f"%a{number}"
-        lines.append("  %first = icmp eq i64 %thread, 0")
-        lines += _flags_down(calls, pointers)
-        clock = f"ptr %s{len(slots)}, i64 {layout.clock}" if is_program and self._timed else ""
-        for phase in sorted({call.scheduled.phase for call in calls}):
-            lines += self._phase(phase, calls, pointers, clock)
-        return "\n".join([*lines, "  ret void", "}"])
+        In a long one each phase is a function: what takes more than linear time in the length of a
+        function would take most of the time that LLVM takes."""
+        name, outside = ("@program", "") if is_program else ("@KERNEL", "internal ")
+        entry = "(ptr %table, i64 %thread, i64 %threads, ptr %barrier)"
+        attributes = "" if is_program else " #0"
+        layout, arena = routine.layout, f"ptr %s{len(routine.layout.slots)}"
+        clock = f"{arena}, i64 {layout.clock}" if is_program and self._timed else ""
+        phases = sorted({call.scheduled.phase for call in calls})
+        flags = [n for c in calls for n in c.scheduled.region.stored if is_flag(n)]
+        is_long = len(calls) > _INLINED
+        wanted: set[Argument] | None = set(flags) if is_long else None
+        lines, pointers = _addresses(routine, wanted, is_program=is_program)
+        lines += _flags_down(calls, flags, pointers)
+        functions = []
+        for phase in phases:
+            if not is_long:
+                lines += self._phase(phase, calls, pointers, clock, routine)
+                continue
+            used = {a for c in calls if c.scheduled.phase == phase for a in c.arguments}
+            inside, places = _addresses(routine, used, is_program=is_program)
+            inside += self._phase(phase, calls, places, clock, routine)
+            # There is nothing to optimise in calls one after the other.
+            header = f"define internal void {name}.{phase}{entry} #4 {{\nentry:"
+            functions.append("\n".join([header, *inside, "  ret void", "}"]))
+            given = "ptr %table, i64 %thread, i64 %threads, ptr %barrier"
+            lines.append(f"  call void {name}.{phase}({given})")
+        header = f"define {outside}void {name}{entry}{attributes} {{\nentry:"
+        return "\n\n".join([*functions, "\n".join([header, *lines, "  ret void", "}"])])
 
     def _phase(
-        self, phase: int, calls: Sequence[Call], pointers: dict[Argument, str], clock: str
+        self,
+        phase: int,
+        calls: Sequence[Call],
+        pointers: dict[Argument, str],
+        clock: str,
+        routine: Routine,
     ) -> list[str]:
         lines: list[str] = []
         now = [(i, c) for i, c in enumerate(calls) if c.scheduled.phase == phase]
@@ -194,6 +239,8 @@ class Module:
             for number, call in alone:
                 lines += self._take_time(clock, number, _line(call, pointers, "0", "1"))
             lines += [f"  br label %after{phase}", f"after{phase}:"]
+        if routine.rows:
+            return lines
         wait = "  call void @wait(ptr %barrier, i64 %threads)"
         return [*lines, *self._take_time(clock, len(calls), wait)]
 
@@ -216,8 +263,37 @@ class Module:
         ]
 
 
-def _flags_down(calls: Sequence[Call], pointers: dict[Argument, str]) -> list[str]:
-    flags = [n for c in calls for n in c.scheduled.region.stored if is_flag(n)]
+def _addresses(
+    routine: Routine, wanted: set[Argument] | None, *, is_program: bool
+) -> tuple[list[str], dict[Argument, str]]:
+    """The lines that find what is wanted (None: all) in a routine's table and arena, and what each
+    is called. The table of a body also says where notes are taken: in the arena of the program."""
+    slots, layout = routine.layout.slots, routine.layout
+    lines: list[str] = []
+    pointers: dict[Argument, str] = {"barrier": "%barrier"}
+    addresses: list[tuple[Argument, int]] = [*slots.items(), ("arena", len(slots))]
+    if not is_program:
+        addresses.append(("notes", len(slots) + 1))
+    for what, slot in addresses:
+        if wanted is not None and what not in wanted and what != "arena":
+            continue
+        place = f"%s{slot}"
+        lines.append(f"  {place}.at = getelementptr ptr, ptr %table, i64 {slot}")
+        lines.append(f"  {place} = load ptr, ptr {place}.at")
+        pointers[what] = place
+    parts: list[tuple[Argument, int]] = [*layout.arena.items(), ("scratch", layout.scratch)]
+    if is_program:
+        parts.append(("notes", layout.notes))
+    for number, (part, offset) in enumerate(parts):
+        if wanted is None or part in wanted:
+            lines.append(f"  %a{number} = getelementptr i8, ptr {pointers['arena']}, i64 {offset}")
+            pointers[part] = f"%a{number}"
+    return [*lines, "  %first = icmp eq i64 %thread, 0"], pointers
+
+
+def _flags_down(
+    calls: Sequence[Call], flags: Sequence[Node], pointers: dict[Argument, str]
+) -> list[str]:
     if not flags:
         return []
     lines = ["  br i1 %first, label %flags, label %begin", "flags:"]
@@ -235,13 +311,27 @@ def lanes_of(region: Region) -> int:
     return target.vector_bytes() // max(size, 4)
 
 
-def contract_plan(entry: Scheduled, memory: set[Node], team: int) -> contract.Plan:
-    """The loops of a contraction's region, in a program that `team` threads run."""
+def grain_of(routine: Routine, team: int) -> int:
+    """The rows of a step, where rows never meet, that one thread takes together in all kernels: as
+    many as suit the products."""
+    regions = [entry.region for entry in routine.scheduled if entry.region.kind == "contract"]
+    if not routine.rows:
+        return 0
+    if not regions:
+        return -(-routine.rows // team)
+    products = [(r.lead, lanes_of(r)) for r in regions if r.lead is not None]
+    registers = target.vector_registers()
+    return contract.best_grain(products, routine.memory, registers, team, routine.rows)
+
+
+def contract_plan(entry: Scheduled, memory: set[Node], team: int, grain: int = 0) -> contract.Plan:
+    """The loops of a contraction's region, in a program that `team` threads run. With a `grain`
+    tiles have as many rows, and rows are what threads share out."""
     assert entry.region.lead is not None
     registers, team = target.vector_registers(), team if entry.shared else 1
     region, lanes = entry.region, lanes_of(entry.region)
     changed = sum(n.op == "input" for n in contract.behind(region, memory))
-    return contract.plan(entry.region.lead, memory, lanes, registers, team, changed)
+    return contract.plan(entry.region.lead, memory, lanes, registers, team, changed, grain)
 
 
 def _line(call: Call, pointers: dict[Argument, str], thread: str, threads: str) -> str:

@@ -31,8 +31,8 @@ def fill(w: Writer, node: Node, value: float, size: int, lanes: int) -> None:
 
 
 def emit_pad(w: Writer, region: Region, lanes: int) -> None:
-    """Where the last axis has no border, line by line; else the border first, then the operand at
-    its places."""
+    """Line by line; where something comes between the elements of a line, the border first, then
+    the operand at its places."""
     node = region.lead
     assert node is not None
     (x,) = node.operands
@@ -46,7 +46,7 @@ def emit_pad(w: Writer, region: Region, lanes: int) -> None:
 
 
 def _line(w: Writer, node: Node, x: Node, steps: Sequence[int], before: Place, lanes: int) -> None:
-    """One line along the last axis: the operand's, or the border's."""
+    """One line along the last axis: the operand's between borders, or all border."""
     fn, kind = w.fn, short_name(node.type.dtype)
     inside, source = Value("true", "bool"), []
     for c, low, step, size in zip(before, node["low"], steps, x.shape, strict=False):
@@ -59,24 +59,31 @@ def _line(w: Writer, node: Node, x: Node, steps: Sequence[int], before: Place, l
         inside = fn.binary("and", inside, fits)
         source.append(Coordinate(number))
     border = fn.binary("xor", inside, Value("true", "bool"))
+    number, low, size = literal(node["value"], kind), node["low"][-1], x.shape[-1]
 
-    def put(place: Place, value: Value) -> None:
-        there = (*before, place[-1])
+    def put(place: Place, value: Value, first: int) -> None:
+        there = (*before, affine(fn, place[-1], 1, first))
         w.write(node, value, offset_of(fn, there, row_major(node.shape)))
 
+    def fill_line(first: int, count: int) -> None:
+        if count:
+            vector_axis(w, count, lanes, (), (), lambda p: put(p, fn.splat(number, w.lanes), first))
+
     with fn.when(inside):
-        vector_axis(w, x.shape[-1], lanes, tuple(source), (), lambda p: put(p, w.value(x, p)))
+        fill_line(0, low)
+        vector_axis(w, size, lanes, tuple(source), (), lambda p: put(p, w.value(x, p), low))
+        fill_line(low + size, node["high"][-1])
     with fn.when(border):
-        number = literal(node["value"], kind)
-        vector_axis(w, x.shape[-1], lanes, (), (), lambda p: put(p, fn.splat(number, w.lanes)))
+        fill_line(0, node.shape[-1])
 
 
 def emit_concatenate(w: Writer, region: Region, lanes: int) -> None:
-    """Each part at its own offset."""
+    """Each part at its own offset. Where threads share the work they share every part of it."""
     node = region.lead
     assert node is not None
-    offset, axis = 0, node["axis"]
+    offset, axis, shared = 0, node["axis"], w.parallel
     for part in node.operands:
+        w.parallel = shared
         low = [0] * node.ndim
         low[axis] = offset
         _copy(w, node, part, [1] * node.ndim, low, lanes)

@@ -83,13 +83,18 @@ def nest_of(
     return _pass(region, shared, lanes, names)
 
 
-def steps_nest(loop: Node, kernels: Sequence[tuple[str, LoopNest]]) -> LoopNest:
-    """A loop over steps, with the kernels of its body inside, each under its heading."""
+def steps_nest(
+    loop: Node, kernels: Sequence[tuple[str, LoopNest]], *, apart: bool = False
+) -> LoopNest:
+    """A loop over steps, with the kernels of its body inside, each under its heading. `apart` says
+    that its rows never meet."""
     nest = _Nest()
     if loop.op == "scan":
         nest.enter(Loop("step", loop["length"], -1 if loop["reverse"] else 1))
     else:
         nest.enter(Loop("step", loop["max_iterations"]))
+    if apart:
+        nest.say("# each thread takes the same rows in every kernel and step: none waits")
     for heading, inside in kernels:
         nest.say(f"# {heading}")
         nest.lines += [(nest.depth + depth, line) for depth, line in inside.lines]
@@ -154,9 +159,10 @@ def _contraction(region: Region, names: dict[Node, str], p: Plan) -> LoopNest:
     assert region.lead is not None
     nest, tiles = _Nest(), p.tiles
     marks = {False: "", True: "shared"}
-    if p.outer:
-        size = math.prod(p.sizes[c] for c in p.outer)
-        nest.enter(Loop(" ".join(p.outer), size, 1, marks[p.shared == "outer"]))
+    size = math.prod(p.sizes[c] for c in p.outer)
+    outer = [Loop(" ".join(p.outer), size, 1, marks[p.shared == "outer"])] if p.outer else []
+    if not p.hoisted:
+        nest.enter(*outer)
     if p.column:
         columns = Loop(p.column, p.sizes[p.column], tiles.width, marks[p.shared == "columns"])
         nest.enter(columns)
@@ -172,6 +178,8 @@ def _contraction(region: Region, names: dict[Node, str], p: Plan) -> LoopNest:
         summed[0] = Loop(f"{first.name} (inside)", p.depth)
     if p.packed:
         nest.say(pack)
+    if p.hoisted:
+        nest.enter(*outer)
     if rows is not None:
         nest.enter(rows)
     nest.enter(*summed)

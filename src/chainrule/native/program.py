@@ -14,7 +14,7 @@ from chainrule.graph import ArrayType, Graph, Node
 from chainrule.native import target, threads
 from chainrule.native.indices import tell
 from chainrule.native.memory import ALIGN
-from chainrule.native.module import Module, contract_plan, lanes_of
+from chainrule.native.module import Module, contract_plan, grain_of, lanes_of
 from chainrule.native.nests import LoopNest, nest_of, steps_nest
 from chainrule.native.routine import Routine, plan_routine
 from chainrule.native.schedule import Scheduled
@@ -79,10 +79,10 @@ class NativeProgram:
         if lead is not None and lead in routine.bodies:
             body = routine.bodies[lead]
             inside = [(inner.title, self.nest(inner, body.names, body)) for inner in body.scheduled]
-            return steps_nest(lead, inside)
+            return steps_nest(lead, inside, apart=body.rows > 0)
         plan = None
         if entry.region.kind == "contract":
-            plan = contract_plan(entry, routine.memory, self.team)
+            plan = contract_plan(entry, routine.memory, self.team, grain_of(routine, self.team))
         return nest_of(entry.region, entry.shared, lanes_of(entry.region), names, plan)
 
     def arena(self) -> np.ndarray:

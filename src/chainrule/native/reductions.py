@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
 from chainrule.native import elementwise
 from chainrule.native.ir import Function, Value, index, literal
-from chainrule.native.places import Coordinate, Place, offset_of, row_major
+from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major, scaled
 from chainrule.native.regions import Region
-from chainrule.native.writer import Writer, few_or_nest, nest, vector_axis
+from chainrule.native.writer import FEW, Writer, few_or_nest, nest, vector_axis
 
 
 def combine(fn: Function, op: str, x: Value, y: Value) -> Value:
@@ -78,25 +81,37 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
         w.write(node, total, offset_of(fn, place, row_major(node.shape)))
 
     def columns(outer: dict[int, Coordinate]) -> None:
-        """A vector of neighbouring results at a time."""
+        """Some vectors of neighbouring results at a time."""
+        several = _vectors_beside(x, axes, side, lanes, alone=not outer)
 
         def body(place: Place) -> None:
             width, mask = w.lanes, w.mask
-            slot = fn.slot(kind, width)
-            fn.put(slot, fn.splat(literal(start, kind), width))
+            sides = [affine(fn, place[-1], 1, v * lanes) for v in range(several)]
+            slots = [fn.slot(kind, width) for _ in sides]
+            for slot in slots:
+                fn.put(slot, fn.splat(literal(start, kind), width))
 
             def inner(reduced: Place) -> None:
-                there = {**outer, side: place[-1], **dict(zip(axes, reduced, strict=True))}
-                here = place_of(there)
-                w.enter(here, width, mask)
-                accumulate(slot, here)
+                for slot, here in zip(slots, sides, strict=True):
+                    there = {**outer, side: here, **dict(zip(axes, reduced, strict=True))}
+                    element = place_of(there)
+                    w.enter(element, width, mask)
+                    accumulate(slot, element)
 
             few_or_nest(w, [x.shape[i] for i in axes], inner)
             w.enter((), width, mask)
-            result = tuple({**outer, side: place[-1]}[i] for i in kept)
-            w.write(node, fn.get(slot, kind, width), offset_of(fn, result, row_major(node.shape)))
+            for slot, here in zip(slots, sides, strict=True):
+                result = tuple({**outer, side: here}[i] for i in kept)
+                found = fn.get(slot, kind, width)
+                w.write(node, found, offset_of(fn, result, row_major(node.shape)))
 
-        vector_axis(w, x.shape[side], lanes, (), (), body)
+        if several == 1:
+            vector_axis(w, x.shape[side], lanes, (), (), body)
+            return
+        first, last = w.split(x.shape[side] // (several * lanes))
+        with fn.loop(first, last) as block:
+            w.enter((Coordinate(scaled(fn, block, several * lanes), 1),), lanes, None)
+            body(w.place)
 
     if not x.ndim:
         w.enter((), 0, None)
@@ -107,17 +122,27 @@ def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
     nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
 
 
+def _vectors_beside(x: Node, axes: Sequence[int], side: int, lanes: int, *, alone: bool) -> int:
+    """How many vectors of results a long reduction takes together: each element that it adds lies
+    in a line of memory of its own otherwise, and each sum waits for the one before. Two blocks at
+    least are left for threads to share, where that axis is `alone`."""
+    if math.prod(x.shape[i] for i in axes) <= FEW:
+        return 1
+    fitting = (n for n in (8, 4, 2) if x.shape[side] % (n * lanes) == 0)
+    return next((n for n in fitting if x.shape[side] > n * lanes or not alone), 1)
+
+
 def _side_by_side(
     shape: tuple[int, ...], axes: tuple[int, ...], kept: list[int], lanes: int
 ) -> int:
     """The axis along which neighbouring results share a vector, or -1 where each result has the
     vectors to itself: the last axis if it stays, or the last that stays where what is reduced
-    would fill no vector. The first axis is never it: results of a row are the same whichever rows
-    are beside it."""
+    would fill no vector, and less of it. The first axis is never it: results of a row are the same
+    whichever rows are beside it."""
     last = len(shape) - 1
     if last not in axes:
         return last
-    if shape[last] < lanes and kept and kept[-1] > 0 and shape[kept[-1]] >= lanes // 2:
+    if shape[last] < lanes and kept and kept[-1] > 0 and shape[kept[-1]] > shape[last]:
         return kept[-1]
     return -1
 

@@ -18,15 +18,17 @@ from chainrule.graph.types import TupleType
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
 # Ops that read their operands by address, so these must lie in memory.
 _ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
-# Ops that are a kernel of their own kind.
+# Ops that are a kernel of their own kind; `is_side_by_side` has the exception.
 _OWN_KERNEL = frozenset(
     "contract sum max argmax argsort scatter random_bits pad concatenate fold".split()
 )
 _FREE = frozenset({"constant", "iota", "input"})
-_CHEAP = frozenset({"cast", "not", "stop"})
+_CHEAP = frozenset({"cast", "not", "stop", "negative"})
+_ARITHMETIC = frozenset({"add", "subtract", "multiply"})  # cheap too, with one number for all
 # Kernels that can do elementwise work on what they made before they put it down.
 _HOSTS = frozenset({"map", "contract", "fold"})
 _LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
+_MOST_PARTS = 8  # of a concatenation that are computed in one pass
 _SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
 
@@ -55,10 +57,18 @@ def is_flag(node: Node) -> bool:
     return len(node["axes"]) == node.operands[0].ndim > 0
 
 
+def is_side_by_side(node: Node) -> bool:
+    """Whether a concatenation is of equal parts, so that one pass over a part's places can compute
+    and put down all of them: what they have in common is computed once."""
+    if node.op != "concatenate" or not 1 < len(node.operands) <= _MOST_PARTS:
+        return False
+    first = node.operands[0]
+    return first.ndim > 1 and all(n.shape == first.shape for n in node.operands)
+
+
 def pads_lines(node: Node) -> bool:
-    """Whether a pad leaves the last axis alone, so that whole lines are border or not."""
-    borders = (node["low"], node["high"], node["interior"])
-    return node.ndim > 1 and not any(border[-1] for border in borders)
+    """Whether a pad puts nothing between the elements of a line, so that it goes line by line."""
+    return node.ndim > 1 and not node["interior"][-1]
 
 
 def is_unit_reshape(node: Node) -> bool:
@@ -72,7 +82,8 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
     they lie."""
     nodes = graph.nodes()
     kept = {n for n in graph.outputs if n.op != "input"}
-    computed = _times_computed(nodes, kept)
+    read = (n for node in nodes if _reads_addresses(node) for n in node.operands)
+    computed = _times_computed(nodes, kept | {_addressed(n, ()) for n in read})
     reused: set[Node] = set()
     pinned = set(kept)  # what must have memory for another reason than to be computed once
     depth: dict[Node, int] = {}
@@ -92,7 +103,7 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
             behind = []
         kept.update(behind)
         pinned.update(behind)
-        if node.op in _ADDRESSING or node.op == "window":  # windows show elements many times
+        if _reads_addresses(node):
             for operand in node.operands:
                 pinned.add(_make_addressable(operand, kept, in_place))
         below = [depth[n] for n in node.operands if n not in kept]
@@ -119,7 +130,22 @@ def _behind_views(node: Node) -> Node:
 
 
 def _is_trivial(node: Node) -> bool:
+    """Whether a value is rather computed than read: what it is computed of is stored instead, once
+    for all that are made of it like this."""
+    if node.op in _ARITHMETIC:
+        return any(_is_number(n) for n in node.operands)
     return node.op in _FREE or node.op in VIEWS or node.op in _CHEAP
+
+
+def _is_number(node: Node) -> bool:
+    """One known number, repeated."""
+    while node.op == "broadcast":
+        (node,) = node.operands
+    return node.op == "constant" and node.type.size == 1
+
+
+def _reads_addresses(node: Node) -> bool:
+    return node.op in _ADDRESSING or node.op == "window"  # windows show elements many times
 
 
 def _times_computed(nodes: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
@@ -182,10 +208,16 @@ def _runs_along(contraction: Node, operand: Node, axis: int) -> bool:
 def _make_addressable(node: Node, kept: set[Node], in_place: Collection[Node]) -> Node:
     """Makes sure that a value can be read by address: memory, or an affine view of memory. Returns
     the value whose memory it is."""
-    while node not in kept and node.op in VIEWS:
-        (node,) = node.operands
+    node = _addressed(node, kept)
     if node.op != "input" and node not in in_place:
         kept.add(node)
+    return node
+
+
+def _addressed(node: Node, kept: Collection[Node]) -> Node:
+    """The value whose memory is read where this one is asked for by address."""
+    while node not in kept and node.op in VIEWS:
+        (node,) = node.operands
     return node
 
 
@@ -204,7 +236,7 @@ def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
             continue
         if node not in kept or node.op in ("constant", "part"):
             continue
-        if node.op in _OWN_KERNEL and not is_flag(node):
+        if node.op in _OWN_KERNEL and not is_flag(node) and not is_side_by_side(node):
             domain = node.shape if node.op == "contract" else _domain(node)
             regions.append(Region(node.op, domain, node, [node]))
             home[node] = len(regions) - 1
@@ -236,7 +268,8 @@ def reads(node: Node, kept: set[Node]) -> list[tuple[Node, bool]]:
 
     def visit(current: Node, same_place: bool) -> None:
         for operand in current.operands:
-            same = same_place and (bool(OPS[current.op].elementwise) or is_flag(current))
+            moves = not (OPS[current.op].elementwise or is_flag(current))
+            same = same_place and (not moves or is_side_by_side(current))
             if operand in kept or operand.op == "input":
                 found[operand] = found.get(operand, True) and same
             else:
@@ -258,14 +291,22 @@ def computed_by(region: Region, kept: set[Node]) -> set[Node]:
 
 
 def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
-    """The first region that a map or a flag can join, else a new one."""
-    first, domain = 0, node.operands[0].shape if is_flag(node) else node.shape
-    for source, same_place in reads(node, kept):
+    """The first region that a map or a flag can join, else a new one. It joins one that reads or
+    makes something that it reads too: what has nothing in common stays apart, so that layers of one
+    kind have kernels of one kind."""
+    parts = is_side_by_side(node)
+    first, domain = 0, node.operands[0].shape if parts or is_flag(node) else node.shape
+    read = reads(node, kept)
+    for source, same_place in read:
         if source in home:
             first = max(first, home[source] if same_place else home[source] + 1)
+    hosts, mine = ("map",) if parts else _HOSTS, {source for source, _ in read}
     for number in range(first, len(regions)):
         region = regions[number]
-        if region.kind in _HOSTS and region.domain == domain:
+        if region.domain != domain or region.kind not in hosts:
+            continue
+        theirs = {source for n in region.members for source, _ in reads(n, kept)}
+        if mine & theirs.union(region.members):
             region.members.append(node)
             return number
     regions.append(Region("map", domain, None, [node]))

@@ -16,6 +16,7 @@ from chainrule.graph.text import value_names
 from chainrule.native.indices import Words, words_of
 from chainrule.native.memory import Layout, plan_memory
 from chainrule.native.regions import buffers, fuse, rows_read_in_place
+from chainrule.native.rowwise import rows_apart
 from chainrule.native.schedule import Scheduled, schedule, shared_work, useful_threads
 from chainrule.native.splitting import split_sums
 from chainrule.native.workspace import workspace
@@ -34,6 +35,7 @@ class Routine:
     scheduled: list[Scheduled]
     layout: Layout
     bodies: dict[Node, Routine]
+    rows: int = 0  # of a step, where they never meet and threads share them out once for all
 
     @property
     def names(self) -> dict[Node, str]:
@@ -64,26 +66,34 @@ def plan_routine(graph: Graph, trusted: Collection[Node] = (), *, timed: bool = 
 
 
 def _planned(
-    graph: Graph, trusted: Collection[Node], timed: bool, known: dict[object, Routine]
+    graph: Graph,
+    trusted: Collection[Node],
+    timed: bool,
+    known: dict[object, Routine],
+    loop: Node | None = None,
 ) -> Routine:
-    """Equal bodies are planned once: they are `known`."""
+    """The routine of a program, or of the body of a `loop`. Equal bodies are planned once: they are
+    `known`."""
     graph = split_sums(graph)
     bodies: dict[Node, Routine] = {}
     for node in graph.nodes():
         if node.op in WITH_BODY:
-            key = node.op, node["body"]
+            key = node.op, node["body"], node.attributes.get("carries")
             if key not in known:
-                known[key] = _planned(body_of(node), (), False, known)
+                known[key] = _planned(body_of(node), (), False, known, node)
             bodies[node] = known[key]
     memory = buffers(graph, rows_read_in_place(graph, trusted))
     words = words_of(graph, trusted, {loop: body.words for loop, body in bodies.items()})
     together = {loop for loop, body in bodies.items() if any(e.shared for e in body.scheduled)}
-    scheduled = schedule(fuse(graph, memory), memory, together)
+    regions, rows = fuse(graph, memory), 0
+    if loop is not None and loop.op == "scan":
+        rows = rows_apart(graph, loop["carries"], loop["sequences"], memory, regions)
+    scheduled = schedule(regions, memory, together, rows)
     rooms = {n: workspace(n, b.graph, b.layout).size for n, b in bodies.items()}
     constants = [n for b in bodies.values() for n in b.layout.slots if n.op == "constant"]
     clocks = len(scheduled) + 1 if timed else 0
     layout = plan_memory(graph, scheduled, memory, len(words.nodes), clocks, rooms, constants)
-    return Routine(graph, memory, words, scheduled, layout, bodies)
+    return Routine(graph, memory, words, scheduled, layout, bodies, rows)
 
 
 def body_of(loop: Node) -> Graph:

@@ -72,14 +72,17 @@ def _can_share(region: Region) -> bool:
         return len(region.domain) > 1
     if region.kind == "pad" and region.lead is not None:
         return pads_lines(region.lead)
-    return region.kind in ("map", "contract", "random_bits", "fold")
+    return region.kind in ("map", "contract", "random_bits", "fold", "concatenate")
 
 
 def schedule(
-    regions: Sequence[Region], kept: set[Node], together: Collection[Node] = ()
+    regions: Sequence[Region], kept: set[Node], together: Collection[Node] = (), rows: int = 0
 ) -> list[Scheduled]:
     """Every region in the earliest phase that its sources allow. `together` are the loops whose
-    steps have something to share."""
+    steps have something to share. Where so many `rows` never meet all is one phase: a thread reads
+    nothing but what it made itself."""
+    if rows:
+        return [Scheduled(region, True, 0) for region in regions]
     home: dict[Node, Scheduled] = {}
     found: list[Scheduled] = []
     for region in regions:

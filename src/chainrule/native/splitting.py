@@ -1,5 +1,5 @@
 """Long sums in parts: products over many rows with small results, as those that give the gradients
-of weights from a large batch.
+of weights from a large batch, and sums over all places of many pictures.
 
 Each part of the rows gets sums of its own, which one thread computes, and the parts are added in
 order. How many parts there are follows from the shape alone, so that results have the same bits
@@ -13,6 +13,7 @@ from chainrule.graph.ops import split_spec, strong_marks
 
 _LONG = 4096  # rows from which it pays
 _SMALL = 16384  # numbers of the result up to which adding parts costs little
+_NARROW = 64  # columns of a sum that are few for threads to share
 _PARTS = (16, 15, 14, 12, 10, 9, 8)  # enough for several threads
 
 
@@ -27,7 +28,7 @@ def split_sums(graph: Graph) -> Graph:
             made = node
             if operands != node.operands:
                 made = build.make(node.op, *operands, **node.attributes)
-            table[node] = _in_parts(made) if made.op == "contract" else made
+            table[node] = _STAGED[made.op](made) if made.op in _STAGED else made
     outputs = [table[n] for n in graph.outputs]
     return graph.with_outputs(outputs, graph.output_names)
 
@@ -51,6 +52,21 @@ def _in_parts(node: Node) -> Node:
     return build.sum(build.contract(first, second, spec), [0])
 
 
+def _by_first_axis(node: Node) -> Node:
+    """A sum over several leading axes, such as a bias's delta over a batch of pictures: along all
+    but the first, and then along that."""
+    (x,) = node.operands
+    axes = node["axes"]
+    leading = len(axes) > 1 and axes == tuple(range(len(axes))) and len(axes) < x.ndim
+    is_long = leading and x.shape[0] >= _PARTS[-1] and x.type.size >= _LONG * _NARROW
+    if not is_long or not node.type.is_float or node.type.size > _NARROW:
+        return node
+    return build.sum(build.sum(x, axes[1:]), [0])
+
+
 def _is_plain(node: Node) -> bool:
     """Whether a value lies row by row in memory, so that cutting its rows moves nothing."""
     return node.op not in ("broadcast", "transpose", "slice", "reverse", "window", "take")
+
+
+_STAGED = {"contract": _in_parts, "sum": _by_first_axis}

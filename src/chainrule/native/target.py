@@ -93,11 +93,15 @@ def header() -> str:
 
 def footer() -> str:
     """The attributes that functions refer to."""
-    width = vector_bytes() * 8
-    return (
-        f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" '
-        '"no-builtins" }\nattributes #1 = { nounwind willreturn memory(none) }\n'
-        "attributes #2 = { nounwind noinline cold }"
+    kernels = f'"prefer-vector-width"="{vector_bytes() * 8}" "no-builtins"'
+    return "\n".join(
+        [
+            f"attributes #0 = {{ nounwind {kernels} }}",
+            "attributes #1 = { nounwind willreturn memory(none) }",
+            "attributes #2 = { nounwind noinline cold }",
+            f"attributes #3 = {{ nounwind noinline {kernels} }}",
+            "attributes #4 = { nounwind noinline optnone }",
+        ]
     )
 
 

@@ -41,6 +41,7 @@ class Writer:
     known: dict[Node, Value] = field(default_factory=dict)  # computed at `place` already
     place: Place = ()
     parallel: bool = False  # whether the next loop that can is shared out among threads
+    grain: int = 0  # rows of a loop that one thread takes in every kernel; 0 where they meet
     words: dict[Node, Value] = field(default_factory=dict)  # where bad indices are noted
 
     # --- reading ----------------------------------------------------------------------------
@@ -162,7 +163,7 @@ class Writer:
         if not self.parallel:
             return index(0), index(count)
         self.parallel = False
-        return self.fn.share(count)
+        return self.fn.share(count, self.grain or 1)
 
     def enter(self, place: Place, lanes: int, mask: Value | None) -> None:
         """Begins a new innermost body."""
@@ -170,7 +171,7 @@ class Writer:
 
 
 Body = Callable[[Place], None]
-_FEW = 16  # turns of a loop that are written out
+FEW = 16  # turns of a loop that are written out
 
 
 def nest(w: Writer, sizes: Sequence[int], body: Body, place: Place = ()) -> None:
@@ -185,7 +186,7 @@ def nest(w: Writer, sizes: Sequence[int], body: Body, place: Place = ()) -> None
 
 def few_or_nest(w: Writer, sizes: Sequence[int], body: Body) -> None:
     """Loops as `nest` has them, written out where there are few turns."""
-    if math.prod(sizes) > _FEW:
+    if math.prod(sizes) > FEW:
         nest(w, sizes, body)
         return
     for place in itertools.product(*map(range, sizes)):

@@ -33,6 +33,7 @@ from chainrule.nn.activations import (
 )
 from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.augmentation import Cutout, Noise, RandomCrop, RandomFlip, RandomShift, mixup
+from chainrule.nn.carrying import recall, remember
 from chainrule.nn.codec import from_json, to_json
 from chainrule.nn.compose import Residual, Sequential, mlp
 from chainrule.nn.convolution import (
@@ -66,7 +67,7 @@ from chainrule.nn.recurrent import GRU, LSTM, RNN
 from chainrule.nn.sharing import Frozen, TiedEmbedding
 from chainrule.nn.table import summary
 from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
-from chainrule.tracing.context import training
+from chainrule.tracing.context import carrying, training
 from chainrule.tracing.trees import state
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "TransformerEncoderBlock",
     "Upsample",
     "activation",
+    "carrying",
     "count",
     "elu",
     "erf",
@@ -129,7 +131,9 @@ __all__ = [
     "mixup",
     "mlp",
     "parameters",
+    "recall",
     "relu",
+    "remember",
     "save",
     "selu",
     "sigmoid",

@@ -24,10 +24,11 @@ class MultiHeadAttention(Layer):
 
     Called as `layer(x)` the sequence reads from itself, as `layer(x, memory)` from another: x
     [rows, queries, width], memory [rows, keys, memory width] -> [rows, queries, width]. `mask` says
-    what may be read: booleans [rows, keys], false for padding, or [rows, queries, keys]; a place
-    that may read nothing gets the mean of all values. `causal` lets each place read only from
-    itself and those before; `rotary` turns queries and keys by their positions (Su et al. 2021);
-    `dropout` drops weights of the mean in training.
+    what may be read: booleans [rows, keys], false for padding, or [rows, queries, keys]. `causal`
+    lets each place read only from itself and those before. A place whose mask leaves it nothing
+    gets the mean of all values, or with `causal` of its own and those before. `rotary` turns
+    queries and keys by their positions (Su et al. 2021); `dropout` drops weights of the mean in
+    training.
 
     The weights are those of four dense layers, `query`, `key`, `value` and `output`. Raises
     UsageError where `heads` does not divide the width, ShapeError for inputs of other shapes.
@@ -96,10 +97,14 @@ class MultiHeadAttention(Layer):
         if self.rotary:
             query, key = rotated(query), rotated(key)
         scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
-        readable = self._readable(x, source, mask)
-        if readable is not None:
+        seen = self._seen(x, source, mask)
+        if seen is not None:
             # The lowest number, not -infinity: a row of nothing else would give NaN.
-            scores = np.where(readable, scores, np.finfo(scores.dtype).min)
+            scores = np.where(seen, scores, np.finfo(scores.dtype).min)
+        if self.causal:
+            # Below even that, so that a place whose past is all padding reads no later one.
+            past = np.arange(scores.shape[-1]) <= np.arange(scores.shape[-2])[:, np.newaxis]
+            scores = np.where(past, scores, -np.inf)
         shares = softmax(scores)
         context = current()
         if context is not None and context.attention is not None:
@@ -118,15 +123,12 @@ class MultiHeadAttention(Layer):
     def _heads(self, x: Any) -> Any:
         return x.reshape((*x.shape[:-1], self.heads, x.shape[-1] // self.heads))
 
-    def _readable(self, x: Any, source: Any, mask: Any) -> Any:
-        """Booleans that broadcast to [rows, heads, queries, keys], or None where all is read."""
-        queries, keys = x.shape[1], source.shape[1]
-        allowed = None
-        if self.causal:
-            allowed = np.arange(keys) <= np.arange(queries)[:, np.newaxis]
+    def _seen(self, x: Any, source: Any, mask: Any) -> Any:
+        """The mask with axes that broadcast to [rows, heads, queries, keys], or None."""
         if mask is None:
-            return allowed
+            return None
         mask = as_array(mask)
+        queries, keys = x.shape[1], source.shape[1]
         shapes = ((x.shape[0], keys), (x.shape[0], queries, keys))
         if mask.dtype != np.bool_ or tuple(mask.shape) not in shapes:
             raise self.mismatch(
@@ -135,5 +137,4 @@ class MultiHeadAttention(Layer):
                 mask,
                 "make it as in tokens != padding",
             )
-        seen = mask[:, np.newaxis, np.newaxis] if mask.ndim == 2 else mask[:, np.newaxis]
-        return seen if allowed is None else seen & allowed
+        return mask[:, np.newaxis, np.newaxis] if mask.ndim == 2 else mask[:, np.newaxis]

@@ -202,7 +202,7 @@ def _is_training() -> bool:
 
 def _pictures(layer: Layer, x: Any) -> Any:
     x = as_array(x)
-    if x.ndim not in (3, 4) or 0 in x.shape:
+    if x.ndim not in (3, 4) or 0 in x.shape[1:]:
         raise ShapeError(
             f"{layer.label()} expects pictures [rows, height, width(, channels)], got "
             f"{tuple(x.shape)}",

@@ -10,11 +10,11 @@ from chainrule.nn.initialisers import by_name
 from chainrule.tracing.trees import is_array
 
 
-def size(layer: str, setting: str, value: Any) -> None:
-    """A whole number, 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def size(layer: str, setting: str, value: Any, least: int = 1) -> None:
+    """A whole number, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UsageError(
-            f"{layer}: {setting} must be a whole number, 1 or more, not {value!r}",
+            f"{layer}: {setting} must be a whole number, {least} or more, not {value!r}",
             do=f"give the number of {setting}, such as 32",
         )
 

@@ -215,6 +215,38 @@ class Conv3d(Convolution):
 class _Transposed(Convolution):
     """What transposed convolutions share: the transpose of a convolution from the outputs."""
 
+    output_padding: Sizes = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_padding", plain(self.output_padding))
+        super().__post_init__()
+
+    def check(self) -> None:
+        super().check()
+        name = type(self).__name__
+        check_sizes(name, "output_padding", self.output_padding, self.dimensions, least=0)
+        more = each(self.output_padding, self.dimensions)
+        if self.padding == "same" and any(more):
+            raise UsageError(
+                f'{name}: output_padding is {self.output_padding} and padding is "same"',
+                do='leave out output_padding: "same" says how long the output is',
+            )
+        steps = zip(
+            each(self.stride, self.dimensions), each(self.dilation, self.dimensions), strict=True
+        )
+        for number, step in zip(more, map(max, steps), strict=True):
+            if number >= step:
+                raise UsageError(
+                    f"{name}: output_padding of {number} is no less than the stride and the "
+                    f"dilation, {step}",
+                    do=f"give less than {step}, or one place more of input",
+                )
+
+    def label(self) -> str:
+        more = each(self.output_padding, self.dimensions)
+        end = f", output padding {shown_sizes(more, self.dimensions)}" if any(more) else ""
+        return super().label() + end
+
     def _apply(self, x: Any, weight: Any) -> Any:
         strides = each(self.stride, self.dimensions)
         for axis, stride in enumerate(strides, start=1):
@@ -244,7 +276,9 @@ class _Transposed(Convolution):
         """How much is cut off before and after each axis; a negative number adds zeros: a stride
         longer than a window leaves gaps, the last of them behind the last window."""
         if self.padding != "same":
-            return pairs_of(self.padding, self.spans, self.spans, strides)
+            pairs = pairs_of(self.padding, self.spans, self.spans, strides)
+            more = each(self.output_padding, self.dimensions)
+            return tuple((before, n - k) for (before, n), k in zip(pairs, more, strict=True))
         over = [span - stride for span, stride in zip(self.spans, strides, strict=True)]
         return tuple((max(n, 0) // 2, n - max(n, 0) // 2) for n in over)
 
@@ -268,7 +302,10 @@ class ConvTranspose1d(_Transposed):
 
     Inputs [rows, time, inputs], outputs [rows, (time - 1) * stride + span, outputs], where a window
     spans (kernel - 1) * dilation + 1; `weight` [kernel, inputs / groups, outputs]. `padding` is cut
-    off the output: "same" gives time * stride places. Settings as for `Conv1d`.
+    off the output: "same" gives time * stride places. `output_padding`, less than the stride (or
+    the dilation), is how many places more there are at the end: a convolution with a stride gives
+    the same size for inputs of several sizes, and this says which of them comes back. Other
+    settings as for `Conv1d`.
 
     Source: Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional networks", CVPR 2010.
     """

@@ -15,6 +15,7 @@ from chainrule.errors import UsageError
 from chainrule.loops import scan
 from chainrule.nn import checks
 from chainrule.nn.activations import activation as activation_by_name
+from chainrule.nn.carrying import carried, remember
 from chainrule.nn.compose import check_part
 from chainrule.nn.filling import Draw
 from chainrule.nn.initialisers import Initialiser
@@ -148,7 +149,9 @@ class Recurrent(Layer):
         if mask is not None:
             mask = self._mask(x, as_array(mask))
         run = self._run_stack if self._is_stack else self._run_one
-        outputs, after = run(x, state, mask)
+        outputs, after = run(x, carried(self, len(x)) if state is None else state, mask)
+        if state is None:
+            remember(self, after)
         result = self._newest(after) if self.last else outputs
         return result if state is None else (result, after)
 

@@ -34,8 +34,8 @@ def each(value: Sizes, dimensions: int) -> tuple[int, ...]:
     return (value,) * dimensions if isinstance(value, int) else value
 
 
-def check_sizes(layer: str, setting: str, value: Any, dimensions: int) -> None:
-    """A whole number, 1 or more, or one for each axis."""
+def check_sizes(layer: str, setting: str, value: Any, dimensions: int, least: int = 1) -> None:
+    """A whole number, `least` or more, or one for each axis."""
     if isinstance(value, tuple):
         if len(value) != dimensions:
             raise UsageError(
@@ -43,9 +43,9 @@ def check_sizes(layer: str, setting: str, value: Any, dimensions: int) -> None:
                 do=f"give one number, or one for each of {', '.join(AXES[dimensions])}",
             )
         for part in value:
-            checks.size(layer, setting, part)
+            checks.size(layer, setting, part, least)
     else:
-        checks.size(layer, setting, value)
+        checks.size(layer, setting, value, least)
 
 
 def check_padding(layer: str, value: Any, dimensions: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import WITH_BODY, Graph, Node, ancestors, build
 from chainrule.rewrite.rebuilding import rebuilt, remade
+from chainrule.rewrite.turning import TurnedBody, turned
 
 Rewrite = Callable[[Graph], Graph]
 
@@ -24,10 +25,12 @@ class _Plan:
 
 
 def tidy_loops(graph: Graph, rewrite: Rewrite) -> Graph:
-    """Scans are joined and trimmed, and the bodies of loops rewritten as graphs of their own."""
+    """Scans are joined and trimmed, the bodies of loops rewritten as graphs of their own, and what
+    their steps read across memory is turned in front of them."""
     joined = _changed(graph, _joined(graph))
     trimmed = _changed(joined, _trimmed(joined))
     bodies: dict[Graph, Graph] = {}
+    known: dict[object, TurnedBody] = {}
 
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
         if node.op not in WITH_BODY:
@@ -36,8 +39,9 @@ def tidy_loops(graph: Graph, rewrite: Rewrite) -> Graph:
         if body not in bodies:
             bodies[body] = rewrite(body)
         if bodies[body] is body:
-            return remade(node, operands)
-        return build.make(node.op, *operands, **{**node.attributes, "body": bodies[body]})
+            return turned(remade(node, operands), known)
+        settings = {**node.attributes, "body": bodies[body]}
+        return turned(build.make(node.op, *operands, **settings), known)
 
     return rebuilt(trimmed, change)
 
@@ -92,7 +96,8 @@ def _joined(graph: Graph) -> dict[Node, _Plan]:
 
 
 def _trimmed(graph: Graph) -> dict[Node, _Plan]:
-    """Without results that nobody reads, what only they need, and what is only carried for them."""
+    """Without results that nobody reads, what only they need, what is only carried for them, and
+    what is stacked twice."""
     read: dict[Node, set[int]] = {}
     for node in graph.nodes():
         if node.op == "part" and node.operands[0].op == "scan":
@@ -115,7 +120,7 @@ def _trim(node: Node, read: set[int]) -> _Plan:
             break
         live |= more
     kept = tuple(k for k, n in enumerate(body.inputs) if n in needed or (k < carries and k in live))
-    results = sorted(live)
+    results, place = _once(body, carries, sorted(live))
     trimmed = Graph(
         body.name,
         tuple(body.inputs[k] for k in kept),
@@ -127,5 +132,22 @@ def _trim(node: Node, read: set[int]) -> _Plan:
         sum(k < carries for k in kept),
         sum(carries <= k < carries + sequences for k in kept),
         kept,
-        {k: place for place, k in enumerate(results)},
+        place,
     )
+
+
+def _once(body: Graph, carries: int, results: Sequence[int]) -> tuple[list[int], dict[int, int]]:
+    """Results of which each is stacked once, and where each of the given ones is among them."""
+    kept: list[int] = []
+    place: dict[int, int] = {}
+    stacked: dict[Node, int] = {}
+    for k in results:
+        node = body.outputs[k]
+        if k >= carries and node in stacked:
+            place[k] = stacked[node]
+            continue
+        place[k] = len(kept)
+        if k >= carries:
+            stacked[node] = place[k]
+        kept.append(k)
+    return kept, place

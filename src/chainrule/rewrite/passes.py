@@ -47,10 +47,17 @@ def simplify(graph: Graph) -> Graph:
 
 
 def share_common(graph: Graph) -> Graph:
-    """Equal ops on equal operands are computed once (common subexpressions)."""
+    """Equal ops on equal operands are computed once (common subexpressions). And whether x is more
+    than y is asked of their maximum where there is one, which is more than y just when x is: then x
+    itself need not be kept for the question, as in the backward pass of max(x, 0)."""
     known: dict[object, Node] = {}
+    largest = {n.operands for n in graph.nodes() if n.op == "maximum"}
 
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
+        if node.op == "less" and node.operands[::-1] in largest:
+            y, x = operands
+            maximum = build.make("maximum", x, y)
+            operands = (y, known.setdefault(_identity(maximum), maximum))
         node = remade(node, operands)
         return known.setdefault(_identity(node), node)
 

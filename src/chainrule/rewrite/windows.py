@@ -8,12 +8,14 @@ the weights in reverse; in that form it is one contraction, and nothing is store
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chainrule.graph import Graph, Node, build, users
-from chainrule.graph.ops import split_spec, strong_marks
+from chainrule.graph.ops import split_spec
+from chainrule.rewrite.joining import joined
 from chainrule.rewrite.rebuilding import rebuilt, remade
+from chainrule.rewrite.residues import Product, by_residue
 from chainrule.rewrite.rules import rule, simplified
 
 
@@ -109,12 +111,13 @@ def _single_elements(node: Node) -> Node | None:
 
 def gather_folds(graph: Graph) -> Graph:
     """The overlap-add of a contraction, as a contraction over windows; and where only a part of it
-    is read (a convolution pads its input, and the border's delta goes nowhere), only that part."""
+    is read (a convolution pads its input, and the border's delta goes nowhere), only that part.
+    Also the sum of parts that stand in zeros, as the parts put together."""
     readers = users(graph.nodes())
     shared = set(graph.outputs) | {node for node, several in readers.items() if len(several) > 1}
 
     def change(node: Node, operands: tuple[Node, ...]) -> Node:
-        made = gathered(remade(node, operands))
+        made = joined(gathered(remade(node, operands)))
         is_part = node.op == "slice" and node.operands[0].op == "fold"
         if is_part and node.operands[0] not in shared and operands[0].op == "contract":
             return _part_of_product(made)
@@ -151,33 +154,35 @@ def gathered(node: Node) -> Node:
     extents = zip(node["sizes"], node["dilations"], node["strides"], strict=True)
     if all((size - 1) * dilation < stride for size, dilation, stride in extents):
         return node
-    product = node.operands[0]
-    left, right, result = split_spec(product["spec"])
-    outer = [result[axis] for axis in node["axes"]]
-    inner = result[node.ndim :]
-    sides = list(zip((left, right), strong_marks(product["spec"]), product.operands, strict=True))
-    for (g, g_mark, delta), (w, w_mark, weight) in (sides, sides[::-1]):
-        apart = not set(outer) & set(w) and not set(inner) & set(g)
-        if g_mark and apart and set(outer) <= set(g) and set(inner) <= set(w):
-            spread = _spread(node, delta, [g.index(letter) for letter in outer])
-            kept = result[: node.ndim]
-            free = iter(sorted(set(map(chr, range(97, 123))) - set(left + right)))
-            names = {letter: next(free) for letter in outer}
-            places = "".join(names.get(letter, letter) for letter in g)
-            renamed = "".join(names.get(letter, letter) for letter in kept)
-            turned = build.reverse(weight, [w.index(letter) for letter in inner])
-            return build.contract(spread, turned, f"{places}{inner}{g_mark},{w}{w_mark}->{renamed}")
-    return node
+    product = Product.of(node)
+    if product is None:
+        return node
+    apart = by_residue(node, product)
+    return _gathered(node, product, node.shape) if apart is None else apart(_gathered)
 
 
-def _spread(fold: Node, delta: Node, axes: list[int]) -> Node:
+def _gathered(node: Node, product: Product, shape: Sequence[int]) -> Node:
+    """In a larger `shape`, with zeros behind the rest."""
+    axes = [product.g.index(letter) for letter in product.outer]
+    spread = _spread(node, product.delta, axes, shape)
+    free = iter(sorted(set(map(chr, range(97, 123))) - set(product.g + product.w)))
+    names = {letter: next(free) for letter in product.outer}
+    places = "".join(names.get(letter, letter) for letter in product.g)
+    renamed = "".join(names.get(letter, letter) for letter in product.result[: node.ndim])
+    inner = "".join(product.inner)
+    turned = build.reverse(product.weight, [product.w.index(letter) for letter in product.inner])
+    spec = f"{places}{inner}{product.g_mark},{product.w}{product.w_mark}->{renamed}"
+    return build.contract(spread, turned, spec)
+
+
+def _spread(fold: Node, delta: Node, axes: Sequence[int], shape: Sequence[int]) -> Node:
     """All windows, of stride 1, over the deltas put where their windows begin."""
     low, high, interior = ([0] * delta.ndim for _ in range(3))
     settings: Mapping[str, Any] = fold.attributes
     for number, axis in enumerate(axes):
         stride = settings["strides"][number]
         reach = (settings["sizes"][number] - 1) * settings["dilations"][number]
-        size = fold.shape[settings["axes"][number]]
+        size = shape[settings["axes"][number]]
         low[axis], interior[axis] = reach, stride - 1
         high[axis] = size - 1 - (delta.shape[axis] - 1) * stride
     padded = build.pad(delta, low, high, interior)

@@ -71,7 +71,15 @@ class _Memory:
     step: Array
 
 
-_KNOWN: Known[NativeProgram] = Known(32)  # steps of the last few runs
+@dataclass(frozen=True)
+class _Compiled:
+    """A step's program, and how fast it has been lately."""
+
+    program: NativeProgram
+    pace: Pace
+
+
+_KNOWN: Known[_Compiled] = Known(32)  # steps of the last few runs
 
 
 class _Step:
@@ -176,28 +184,27 @@ class StepLoop:
         self._scalars = np.zeros(len(self._names), np.uint64)
         chosen = None if whole else count + len(sources)
         text = driver(chosen, batch, len(self._names), finite)
-        program = self._compiled(graph, text)
-        self._plain = _Step(program, self._memory, _places(self._scalars))
+        compiled = self._compiled(graph, text)
+        self._plain = _Step(compiled.program, self._memory, _places(self._scalars))
         self._entry = self._plain.program.code.function("steps", *ENTRY)
         self._measured: _Measured | None = None
-        self._pace = Pace(program.team)
+        self._pace = compiled.pace
 
-    def _compiled(self, graph: Graph, text: str) -> NativeProgram:
+    def _compiled(self, graph: Graph, text: str) -> _Compiled:
         """The graph compiled, with outputs of their own, so that it reads its rows where they are;
-        runs that take the same step share it."""
+        runs that take the same step share it, and what is known of its pace."""
         types = tuple(ArrayType.of(source) for source in self._sources)
         how = self._whole, self._threads, threads.cores(), (timed := self._timed)
         key = graph, text, types, self._count, how
 
-        def compiled() -> NativeProgram:
-            drivers = [text] if text else []
-            if self._whole:
-                return NativeProgram(distinct(graph), drivers, self._threads, timed=timed)
-            choosy, rows = choosing(graph, self._count, self._sources)
-            trusted = [rows]
-            return NativeProgram(
-                distinct(choosy), drivers, self._threads, trusted=trusted, timed=timed
-            )
+        def compiled() -> _Compiled:
+            own, trusted = graph, []
+            if not self._whole:
+                own, rows = choosing(graph, self._count, self._sources)
+                trusted = [rows]
+            drivers, most = [text] if text else [], self._threads
+            program = NativeProgram(distinct(own), drivers, most, trusted=trusted, timed=timed)
+            return _Compiled(program, Pace(program.team))
 
         return _KNOWN.get(key, compiled)
 
@@ -229,7 +236,8 @@ class StepLoop:
         """From now on, steps whose number divides by `every` run this graph. It takes the same
         step, and has more scalars among those that the loop's own has too, by their names."""
         common = dict(zip(self._names, _places(self._scalars), strict=True))
-        self._measured = _Measured(self._compiled(graph, ""), every, self._memory, common)
+        program = self._compiled(graph, "").program
+        self._measured = _Measured(program, every, self._memory, common)
 
     def run(self, rows: Array, first_step: int, seconds: float = math.inf) -> Told:
         """Runs one step for each row of `rows` ([steps, batch], int64: which rows of the sources;

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import UsageError
+from chainrule.tracing.memory import Memory
 from chainrule.tracing.trees import join, layer_paths
 
 
@@ -33,6 +34,7 @@ class Context:
     scopes: list[str] = field(default_factory=list)  # paths of the layers being called
     draws: dict[str, int] = field(default_factory=dict)  # random draws made so far, by path
     named: list[Any] = field(default_factory=list)  # kept, so that no other layer gets their ids
+    memory: Memory | None = None  # what layers carry from call to call; None: they begin anew
 
     def name(self, tree: Any, path: str = "") -> None:
         """Remembers the path of every layer in the tree, for `path_of`."""
@@ -89,6 +91,8 @@ def snapshot() -> Context | None:
     containers: dict[str, Any] = {
         name: copy(value) for name, value in vars(context).items() if isinstance(value, dict | list)
     }
+    if context.memory is not None:
+        containers["memory"] = context.memory.copy()
     return replace(context, **containers)
 
 
@@ -112,6 +116,29 @@ def training(net: Any = None, *, seed: int = 0, step: Any = 0) -> Iterator[Conte
     context.name(net)
     with use(context):
         yield context
+
+
+@contextmanager
+def carrying(
+    net: Any, before: Mapping[str, Any] | None = None, resets: Any = None
+) -> Iterator[Memory]:
+    """Recurrent layers of `net` that are called without a state go on from where they ended.
+
+    `before` is `.after` of the `Memory` that an earlier call was given, and None at first; `resets`
+    (bool [rows]) says which rows begin anew. So a sequence can be read chunk after chunk:
+
+        state = None
+        for chunk in chunks:
+            with cr.nn.carrying(net, state) as memory:
+                outputs = net(chunk)
+            state = memory.after
+    """
+    outer = current()
+    context = Context() if outer is None else replace(outer)
+    context.memory = Memory({} if before is None else before, resets)
+    context.name(net)
+    with use(context):
+        yield context.memory
 
 
 def scope_name() -> str:

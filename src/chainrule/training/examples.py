@@ -14,6 +14,7 @@ from chainrule.training.objective import Objective, readable
 
 Array = np.ndarray
 MOST = 12  # rows
+_MOST_TEXTS = 4
 _MOST_PLACES = 240  # of a text
 _MOST_POINTS = 600  # of a series
 Example = Mapping[str, Any]
@@ -87,13 +88,18 @@ def _row(dataset: Dataset, row: int) -> dict[str, Any]:
     return {"row": dataset.row_names[row] if is_named else f"row {row:,}", **looks}
 
 
+def text_places(rows: int) -> Array:
+    """Which of the evaluated rows are shown, of sequences with a target at each place; of those
+    alone, all of them."""
+    return np.linspace(0, max(rows - 1, 0), min(_MOST_TEXTS, rows)).astype(int)
+
+
 def _texts(
     dataset: Dataset, encoder: Encoder | None, rows: Array, outputs: Array
 ) -> tuple[Example, ...]:
     """A few stretches of text, and at which places the likeliest symbol was the right one."""
-    places = np.linspace(0, len(rows) - 1, min(4, len(rows))).astype(int).tolist()
     found = []
-    for place in places:
+    for place in text_places(len(rows)).tolist():
         truth = dataset.y[rows[place]][:_MOST_PLACES]
         logits = outputs[place].reshape((dataset.y.shape[1], -1))[: len(truth)]
         guesses = metrics.predicted_classes(logits)

@@ -191,7 +191,7 @@ class FullBatchStep:
         outputs, loss, context = self._builder.forward(weights, state, batch, key, step)
         told: dict[str, Any] = {
             "loss": loss,
-            "score": sum_of_scores(self.objective, outputs, batch[1]),
+            "score": sum_of_scores(self.objective, outputs, *batch[1:]),
             "state": {n: context.updates.get(n, state[n]) for n in state},
         }
         if self._method.needs == "gradient":

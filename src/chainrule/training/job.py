@@ -223,19 +223,18 @@ class Job:
         return net
 
     def _evaluated(self, loop: Loop, net: Any) -> Evaluated:
-        dataset, rows = self.prepared.dataset, loop.evaluated_rows
-        outputs, scale = loop.outputs(net, rows), self.prepared.scale
+        dataset, scale, judged = self.prepared.dataset, self.prepared.scale, loop.judged(net)
+        rows = loop.evaluated_rows[judged.places]
         found = evaluated(
             "held-out" if len(loop.held_out_rows) else "training",
             self.objective,
-            outputs,
+            judged,
             dataset.y[rows],
             dataset.classes,
             scale,
-            None if self.row_weights is None else self.row_weights[rows],
         )
         encoder = self.prepared.encoder
-        shown = examples(dataset, encoder, scale, self.objective, rows, outputs)
+        shown = examples(dataset, encoder, scale, self.objective, rows, judged.outputs)
         return replace(
             found,
             examples=shown,

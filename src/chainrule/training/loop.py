@@ -28,7 +28,9 @@ from chainrule.observe.events import (
 from chainrule.optim import Optimizer
 from chainrule.tracing import trees
 from chainrule.tracing.context import key_of
-from chainrule.training.evaluate import Predictor, Scale, metrics_of
+from chainrule.training.columns import Columns
+from chainrule.training.evaluate import Judge, Judged, Scale
+from chainrule.training.examples import text_places
 from chainrule.training.full_batch import step_of
 from chainrule.training.interrupt import StopRequest
 from chainrule.training.nonfinite import first_non_finite
@@ -37,6 +39,7 @@ from chainrule.training.progress import Standing
 from chainrule.training.settings import Settings
 from chainrule.training.step import Carry, Layout
 from chainrule.training.stepping import Stepping
+from chainrule.training.streams import resets_of
 from chainrule.training.telling import StepResult, score_name
 
 Array = np.ndarray
@@ -75,13 +78,30 @@ class Loop:
     def __post_init__(self) -> None:
         rows, how = len(self.train_rows), (self.settings.backend, self.settings.threads)
         self._step = step_of(self.layout, self.objective, self.optimizer, *how)
-        self._predict = Predictor(self.layout.net, *how)
         self._key = key_of(self.settings.seed)
         self._count = self.settings.steps_per_epoch(rows)
         self._size = self.settings.rows_per_step(rows)
         self._measured = self.settings.measured_every(rows)
-        self._held_out = self._batch(self.held_out_rows)
-        self._stepping = Stepping(self._step, self._sources(), self._key, self._measured)
+        memory, parts = self.layout.memory, (self.train_rows, self.held_out_rows)
+        resets = resets_of(self.dataset, *parts) if memory else None
+        self._columns = Columns.of(self.dataset, self.row_weights, resets)
+        self._judge = Judge(
+            self.layout.net,
+            self.objective,
+            self._columns,
+            self.evaluated_rows,
+            self.scale,
+            len(self.dataset.classes),
+            self.dataset.streams,
+            memory,
+            *how,
+        )
+        # What batches are gathered from: all rows, or, where a batch is all of the training rows,
+        # just those, so that they can be read where they are.
+        self._sources = self._columns
+        if self._count == 1:
+            self._sources = self._columns.take(self.train_rows)
+        self._stepping = Stepping(self._step, self._sources.arrays, self._key, self._measured)
         self._started = self._told = self._saved = time.monotonic()
         self._before = self.standing.seconds
         self._steps_before = self.standing.step
@@ -101,15 +121,15 @@ class Loop:
         any data flows."""
         rest = len(self.train_rows) % self._size
         for size in filter(None, (self._size, rest)):
-            batch = self._batch(self.train_rows[:size])
+            batch = self._columns.batch(self.train_rows[:size])
             self._step.prepare(self.carry, batch, self._measured == 1)
-        self._predict.prepare(self.dataset.x[self.evaluated_rows])
+        self._judge.prepare()
 
     def run(self) -> str:
         """Trains to the end; returns why it ended. The weights are in the carry (and `best`)."""
         standing = self.standing
         if not standing.ended:  # a person who stops the run does not want to wait for it then
-            self._predict.compile(self.dataset.x[self.evaluated_rows])
+            self._judge.compile()
         while standing.epoch < self.settings.epochs and not standing.ended:
             if not self._epoch():
                 self._checkpoint()
@@ -136,8 +156,9 @@ class Loop:
         """The held-out rows, or the training rows where none are held out."""
         return self.held_out_rows if len(self.held_out_rows) else self.train_rows
 
-    def outputs(self, net: Any, rows: Array) -> Array:
-        return self._predict(net, self.dataset.x[rows])
+    def judged(self, net: Any) -> Judged:
+        """What a network is worth on the evaluated rows, with the outputs that a report shows."""
+        return self._judge(net, text_places(len(self.evaluated_rows)))
 
     # --- one epoch --------------------------------------------------------------------------
 
@@ -148,7 +169,7 @@ class Loop:
         while standing.batch < self._count:
             if not self._steps(order):
                 standing.ended = "not finite"
-                self._tell_non_finite([s[self._rows(order)[0]] for s in self._stepping.sources])
+                self._tell_non_finite(self._sources.batch(self._rows(order)[0]))
                 return True
             self._tell_progress()
             if self.stop.asked:
@@ -160,15 +181,9 @@ class Loop:
         """The rows of the epoch in the order of its batches, as positions in `_sources`."""
         if self._count == 1:  # one batch of all rows needs no order
             return np.arange(len(self.train_rows))
+        if self.dataset.streams:  # a chunk goes on where the one before ended
+            return self.train_rows
         return self.train_rows[permutation(len(self.train_rows), self.settings.seed, epoch)]
-
-    def _sources(self) -> list[Array]:
-        """What batches are gathered from: all rows, or, where a batch is all of the training
-        rows, just those, so that they can be read where they are."""
-        if self._count == 1:
-            return self._batch(self.train_rows)
-        sources = [self.dataset.x, self.dataset.y]
-        return sources if self.row_weights is None else [*sources, self.row_weights]
 
     def _rows(self, order: Array) -> Array:
         """The rows of the epoch's next batches, [steps, batch]; a short last one comes alone."""
@@ -183,16 +198,13 @@ class Loop:
         standing, rows = self.standing, self._rows(order)
         taken = self._stepping.take(self.carry, rows, standing.step)
         self.carry = taken.carry
-        for loss, score in zip(taken.losses, taken.scores, strict=True):
-            standing.add(loss, score, rows.shape[1])
+        counts = self._sources.counts(rows[: len(taken.losses)])
+        for loss, score, count in zip(taken.losses, taken.scores, counts, strict=True):
+            standing.add(loss, score, count)
         standing.ended = taken.ended
         for step, result in taken.measured.items():
             self._tell_measures(step, result)
         return taken.finite
-
-    def _batch(self, rows: Array) -> list[Array]:
-        batch = [self.dataset.x[rows], self.dataset.y[rows]]
-        return batch if self.row_weights is None else [*batch, self.row_weights[rows]]
 
     def _end_epoch(self, seconds: float) -> None:
         """Evaluates, decides whether this was the last epoch, tells, and saves when it is time."""
@@ -220,9 +232,7 @@ class Loop:
         if not len(self.held_out_rows):
             return {}, False
         standing, net = self.standing, self.network()
-        x, y, *row_weights = self._held_out
-        outputs, classes = self._predict(net, x), len(self.dataset.classes)
-        found = metrics_of(self.objective, outputs, y, classes, self.scale, *row_weights)
+        found = self._judge(net).metrics
         loss = found["loss"]
         # NaN is no better than anything.
         improved = loss < (math.inf if standing.best_loss is None else standing.best_loss)
@@ -233,8 +243,9 @@ class Loop:
         if self.optimizer.after_epoch is not None:
             weights, state, optimizer_state = self.layout.split(self.carry)
             new = self.optimizer.after_epoch(optimizer_state, loss)
-            count = len(weights) + len(state)
-            self.carry[count:] = [np.asarray(leaf.value) for leaf in trees.leaves(new)]
+            moments = [np.asarray(leaf.value) for leaf in trees.leaves(new)]
+            first = len(weights) + len(state)
+            self.carry[first : first + len(moments)] = moments
         return found, improved
 
     # --- telling and saving -----------------------------------------------------------------

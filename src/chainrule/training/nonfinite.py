@@ -25,7 +25,8 @@ def first_non_finite(net: Any, found: Mapping[str, Any]) -> str:
         later = paths[paths.index(last) + 1 :]
         source = _named(net, later[0]) if later else "the loss"
         return f"the delta that {source} passes back to {_named(net, last)}"
-    for kind, words in (("gradients", "gradient"), ("state", "new value"), ("weights", "update")):
+    kinds = ("gradients", "gradient"), ("state", "new value"), ("memory", "carried state")
+    for kind, words in (*kinds, ("weights", "update")):
         for name in _bad(found[kind]):
             return f"the {words} of {name}"
     return "the loss"

@@ -18,6 +18,7 @@ from chainrule.errors import ShapeError, UsageError
 from chainrule.nn import losses, sigmoid, softmax
 from chainrule.tracing.trees import is_array
 
+Array = np.ndarray
 Loss = Callable[..., Any]
 
 DEFAULT_LOSS = {
@@ -96,17 +97,30 @@ class Objective:
         """Which rows have the right class, from outputs that fit; of sequences, the share of places
         that have it."""
         if self.time:
-            logits = outputs.reshape((*targets.shape, -1))
-            alone = logits.shape[-1] == 1
-            hits = (
-                (logits[..., 0] > self.boundary) == (targets == 1)
-                if alone
-                else np.argmax(logits, axis=-1) == targets
-            )
-            return np.mean(hits.astype(outputs.dtype), axis=1)
+            return np.mean(self.hits(outputs, targets).astype(outputs.dtype), axis=1)
         if outputs.ndim == 1 or outputs.shape[1] == 1:
             return (outputs.reshape(-1) > self.boundary) == (targets == 1)
         return np.argmax(outputs, axis=1) == targets
+
+    def hits(self, outputs: Any, targets: Any) -> Any:
+        """Which places of sequences have the right class, bool [rows, time]."""
+        logits = outputs.reshape((*targets.shape, -1))
+        if logits.shape[-1] == 1:
+            return (logits[..., 0] > self.boundary) == (targets == 1)
+        return np.argmax(logits, axis=-1) == targets
+
+    def weight(self, targets: Array, row_weights: Array | None = None) -> float:
+        """What the loss of these rows weighs in a mean with that of others. A loss of the user's
+        own is taken to be a mean over rows."""
+        if not self.known or (row_weights is None and self.class_weights is None):
+            return float(len(targets))
+        each = np.ones(targets.shape)
+        if self.class_weights is not None:
+            each = np.asarray(self.class_weights, np.float64)[targets]
+        if row_weights is not None:
+            more = [1] * (each.ndim - row_weights.ndim)
+            each = each * row_weights.reshape((*row_weights.shape, *more))
+        return float(np.sum(each))
 
     @property
     def boundary(self) -> float:

@@ -62,6 +62,10 @@ def prepare(
         return data
     if isinstance(data, str | os.PathLike) and str(data) not in data_room.known_sets():
         data = data_room.source_at(data) or data
+    if isinstance(data, str | Path) and str(data) in data_room.SERIES:
+        others = None if task == "regression" else task
+        _no_table("a series says itself what is predicted", target, others)
+        return _of_parts(data_room.KnownSeries(str(data)).parts(validation, seed))
     if isinstance(data, data_room.Source):
         _no_table("these data say themselves what is predicted", target, task)
         return _of_parts(data.parts(validation, seed))

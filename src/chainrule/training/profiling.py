@@ -15,12 +15,14 @@ from chainrule.observe.profile import KernelTime, Profile, profile_text
 from chainrule.store import write_atomic
 from chainrule.tracing import trees
 from chainrule.tracing.context import key_of
+from chainrule.training.columns import Columns
 from chainrule.training.objective import objective
 from chainrule.training.prepare import Prepared, prepare, row_weights_for
 from chainrule.training.resume import unpack
 from chainrule.training.rundir import RunDirectory
 from chainrule.training.settings import Settings
 from chainrule.training.step import Layout, StepBuilder
+from chainrule.training.streams import resets_of, states_of
 
 if TYPE_CHECKING:
     from chainrule.runtime.profile import Kernel
@@ -60,7 +62,8 @@ def profile(
     train_rows = prepared.train_rows
     size = settings.rows_per_step(len(train_rows))
     whole = size == len(train_rows)
-    sources = _sources(saved, prepared, train_rows if whole else slice(None))
+    sources = _sources(saved, prepared, bool(builder.layout.memory))
+    sources = [s[train_rows] for s in sources] if whole else sources
     graph = builder.prepare(carry, [s[:size] for s in sources], False).graph
     buffers = CarryBuffers(carry)
     buffers.put(carry)
@@ -69,7 +72,8 @@ def profile(
     loop = StepLoop(
         graph, buffers, sources, finite, key, whole=whole, most_threads=threads, timed=True
     )
-    rows = _rows(train_rows, settings.seed, size, whole)
+    streams = prepared.dataset.streams
+    rows = _rows(train_rows, None if streams else settings.seed, size, whole)
     kind = "f64" if carry[0].dtype == np.float64 else "f32"
     times = time_steps(loop, buffers, rows, seconds, kind)
     kernels = tuple(_kernel(*one) for one in times.kernels)
@@ -140,26 +144,32 @@ def _builder(
         )
     dataset, by_class = prepared.dataset, settings.class_weights
     goal = objective(saved["loss"], dataset.task, dataset.outputs, net, by_class, dataset.time)
-    layout, carry = Layout.of(net, optimizer)
+    streams, memory = dataset.streams, None
+    if streams:
+        memory = states_of(net, dataset.x[prepared.train_rows[:streams]])
+    layout, carry = Layout.of(net, optimizer, memory)
     return StepBuilder(layout, goal, optimizer, "reference", threads), carry
 
 
-def _sources(saved: Mapping[str, Any], prepared: Prepared, rows: Array | slice) -> list[Array]:
+def _sources(saved: Mapping[str, Any], prepared: Prepared, carries: bool) -> list[Array]:
     """What batches are gathered from. Weights of rows, which no run keeps, are all 1: the step
     takes as long."""
     dataset = prepared.dataset
     given = None if saved["row_weights"] is None else np.ones(dataset.rows)
     weights = row_weights_for(given, dataset, prepared.train_rows)
-    found = [dataset.x, dataset.y] if weights is None else [dataset.x, dataset.y, weights]
-    return [source[rows] for source in found]
+    resets = resets_of(dataset, prepared.train_rows) if carries else None
+    return [*Columns.of(dataset, weights, resets).arrays]
 
 
-def _rows(train_rows: Array, seed: int, size: int, whole: bool) -> Array:
-    """The rows of the first epoch's steps, over and over: [steps, size]."""
+def _rows(train_rows: Array, seed: int | None, size: int, whole: bool) -> Array:
+    """The rows of the first epoch's steps, over and over: [steps, size]; without a seed they come
+    in order."""
     steps = min(_MOST_STEPS, max(1, _MOST_NUMBERS // size))
     if whole:
         return np.zeros((steps, 0), np.int64)
-    order = train_rows[permutation(len(train_rows), seed, 0)]
+    order = train_rows
+    if seed is not None:
+        order = train_rows[permutation(len(train_rows), seed, 0)]
     return np.resize(order, (steps, size))
 
 

@@ -18,7 +18,7 @@ class Standing:
     batch: int = 0  # batches of that epoch done
     loss_sum: float = 0.0  # over the rows of the epoch so far
     score_sum: float = 0.0
-    rows: int = 0
+    rows: int = 0  # that is, what the sums are sums over: of masked sequences, places that count
     last_loss: float | None = None  # the last finite loss of a step
     best_loss: float | None = None  # the best held-out loss so far
     best_epoch: int = -1
@@ -32,7 +32,7 @@ class Standing:
         self.rows = 0
 
     def add(self, loss: float, score: float, rows: int) -> None:
-        """Counts one step."""
+        """Counts one step, whose loss is a mean over `rows`."""
         self.step += 1
         self.batch += 1
         self.loss_sum += loss * rows

@@ -23,6 +23,7 @@ from chainrule.training.result import Run
 from chainrule.training.resume import backend_of
 from chainrule.training.settings import Settings
 from chainrule.training.step import Layout
+from chainrule.training.streams import batch_size_for, states_of
 
 Array = np.ndarray
 
@@ -62,7 +63,9 @@ def train(
     `loss` is a name from `nn.losses`, a function (outputs, y) -> scalar, or None for the task's
     own; `optimizer` defaults to Adam at 1e-3. `batch_size` rows make a step (1: one at a time,
     None: the full batch, which optim.lbfgs and optim.levenberg_marquardt need; they end the run
-    where they have converged). `validation` holds out a fraction or a number of rows (0.2; nothing
+    where they have converged). Data in streams, such as TextCorpus(path, streams=16), are read in
+    order, one chunk of each stream a step, and recurrent layers carry their states from chunk to
+    chunk. `validation` holds out a fraction or a number of rows (0.2; nothing
     for sets that are complete, such as xor), in proportion for classes. With `patience`, training
     stops after that many epochs without a better held-out loss, and the best weights are taken
     back. `class_weights` ("balanced", or by class) and `sample_weights` [rows] weigh the loss.
@@ -96,14 +99,19 @@ def train(
     dataset, held_out = prepared.dataset, len(prepared.held_out_rows)
     _check_judged(settings, chosen, held_out)
     by_class = class_weights_for(class_weights, dataset, prepared.train_rows)
-    settings = replace(settings, validation=held_out, class_weights=by_class)
+    counts = len(prepared.train_rows), held_out
+    size = batch_size_for(settings.batch_size, dataset, counts, chosen)
+    settings = replace(settings, validation=held_out, class_weights=by_class, batch_size=size)
     net = _initialised(net, dataset.x[:1], seed)
     prepared = prepared.cast(_weight_dtype(net))
     goal = objective(loss, dataset.task, dataset.outputs, net, by_class, dataset.time)
     check_full_batch(chosen, settings.batch_size, goal)
     goal.check_targets(prepared.dataset.y)
     by_row = row_weights_for(sample_weights, prepared.dataset, prepared.train_rows)
-    layout, carry = Layout.of(net, chosen)
+    memory = None
+    if dataset.streams:
+        memory = states_of(net, prepared.dataset.x[prepared.train_rows[: dataset.streams]])
+    layout, carry = Layout.of(net, chosen, memory)
     job = Job(net, prepared, settings, goal, chosen, layout, carry, by_row, tuple(command))
     return job.run(run_dir, resume, tuple(watchers), progress)
 

@@ -59,15 +59,26 @@ def score_name(task: str) -> str:
     return "mae" if task == "regression" else "accuracy"
 
 
-def sum_of_scores(objective: Objective, outputs: Any, y: Any) -> Any:
-    """The sum over the batch of right answers, or of mean absolute errors. NaN where a loss of the
-    user's own gives the outputs another meaning."""
+def counting(weights: Any, targets: Any) -> Any:
+    """Which places of sequences count, bool [rows, time]: those whose weight, or the weight of
+    whose row, is above 0."""
+    counted = weights > 0
+    return counted if counted.ndim > 1 else np.broadcast_to(counted[:, None], targets.shape)
+
+
+def sum_of_scores(objective: Objective, outputs: Any, y: Any, weights: Any = None) -> Any:
+    """The sum over the batch of right answers, or of mean absolute errors; of sequences with
+    weights, over the places that count. NaN where a loss of the user's own gives the outputs
+    another meaning."""
     if not objective.fits(outputs.shape, y.shape[0]):
         return np.full((), np.nan, outputs.dtype)
     if objective.task == "regression":
         read = readable(outputs, objective.task, objective.name)
         error = np.abs(read - y.reshape(read.shape)).reshape(y.shape[0], -1)
         return np.sum(np.mean(error, axis=1))
+    if objective.time and weights is not None:
+        right = objective.hits(outputs, y) & counting(weights, y)
+        return np.sum(right.astype(outputs.dtype))
     return np.sum(objective.right(outputs, y).astype(outputs.dtype))
 
 

@@ -75,18 +75,25 @@ class _Contraction:
     # --- loops ------------------------------------------------------------------------------
 
     def emit(self) -> None:
+        if self.p.hoisted:
+            self._panels({})
+        else:
+            self._outer({}, self._panels)
+
+    def _outer(self, at: Index, body: Callable[[Index], None]) -> None:
+        """The letters that tiles do not cover."""
         p, fn = self.p, self.w.fn
         if p.shared != "outer":
-            self._outer_loops(list(p.outer), {}, self._panels)
+            self._outer_loops(list(p.outer), at, body)
             return
         start, stop = fn.share(math.prod(p.sizes[c] for c in p.outer))
         with fn.loop(start, stop) as number:
-            at: Index = {}
+            here = dict(at)
             for letter in reversed(p.outer):
                 size = index(p.sizes[letter])
-                at[letter] = fn.binary("urem", number, size)
+                here[letter] = fn.binary("urem", number, size)
                 number = fn.binary("udiv", number, size)
-            self._panels(at)
+            body(here)
 
     def _outer_loops(
         self, letters: Sequence[str], at: Index, body: Callable[[Index], None]
@@ -129,7 +136,10 @@ class _Contraction:
         def tile(here: Index, rows: int) -> None:
             self._tile(here, rows, columns, panel)
 
-        self._tiles(at, start, stop, tile)
+        if p.hoisted:
+            self._outer(at, lambda here: self._tiles(here, start, stop, tile))
+        else:
+            self._tiles(at, start, stop, tile)
 
     def _tiles(
         self, at: Index, start: Value, stop: Value, tile: Callable[[Index, int], None]
@@ -199,11 +209,12 @@ class _Contraction:
     @cached_property
     def _behind(self) -> dict[Node, bool]:
         """What `behind` finds that is in memory here; nothing where all of it stays in the nearest
-        cache anyway."""
+        cache anyway. In a loop each step reads other rows of what is far away."""
         found = behind(self.region, self.w.memory)
         found = {n: write for n, write in found.items() if n in self.w.pointers}
         total = sum(n.type.size * n.type.dtype.itemsize for n in found)
-        return found if total > _NEAR and not self.p.scattered else {}
+        is_far = total > _NEAR or self.w.grain > 0
+        return found if is_far and not self.p.scattered else {}
 
     def _mend_if(self, odd: Value, at: Index, rows: Value, columns: Columns) -> None:
         """Takes the sums that were put down again where a lane of `odd` is NaN."""
