@@ -91,6 +91,10 @@ NETS: dict[str, tuple[Any, Any]] = {
         nn.TransformerDecoderBlock(4, 2, hidden=5, rotary=True),
         (_normal(2, 3, 4), _normal(2, 2, 3)),
     ),
+    "Padded": (
+        nn.Padded(nn.Embedding(6, 4), (nn.GRU(3), nn.Conv1d(2, kernel=3, padding="same"))),
+        np.array([[1, 2, 1, 0], [5, 3, 0, 0]]),
+    ),
     "TiedEmbedding": (
         nn.TiedEmbedding(nn.Embedding(6, 4), nn.Dense(4)),
         np.array([[1, 2, 1], [0, 5, 3]]),
@@ -129,4 +133,5 @@ NETS: dict[str, tuple[Any, Any]] = {
         ),
         _normal(2, 4, 6, 1),
     ),
+    "Reshape": (nn.Sequential(nn.Reshape((2, 3)), nn.Dense(2)), _normal(2, 6)),
 }

@@ -34,7 +34,8 @@ def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_a_text_is_trained_on_resumed_and_predicted(
     options: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(f"train book.txt {options} --epochs 20 --run-dir run --json".split()) == 0
+    options += " --epochs 20 --patience off"
+    assert main(f"train book.txt {options} --run-dir run --json".split()) == 0
     run = told(capsys)
     assert run["metrics"]["perplexity"] < 8
     assert main("train --resume run --epochs 21 --json".split()) == 0
@@ -44,7 +45,7 @@ def test_a_text_is_trained_on_resumed_and_predicted(
     columns = told(capsys)["columns"]
     assert set(columns) == {"text", "next", "p"}
     assert main("report run".split()) == 0
-    assert main("explain run".split()) == 2  # a network of symbols is no walk of dense layers
+    assert main("explain run".split()) == 0
 
 
 @pytest.mark.parametrize("options", ["", "--context 6"])

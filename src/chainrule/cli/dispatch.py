@@ -59,6 +59,10 @@ def _command(arguments: Arguments, words: Sequence[str]) -> Callable[[], int]:
         from chainrule.cli.predict import run_predict
 
         return lambda: run_predict(arguments)
+    if arguments.command == "generate":
+        from chainrule.cli.generate import run_generate
+
+        return lambda: run_generate(arguments)
     if arguments.command == "explain":
         from chainrule.cli.explain import run_explain
 

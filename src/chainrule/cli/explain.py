@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.cli.explain_overview import show_overview
 from chainrule.cli.explain_screen import show
-from chainrule.cli.explain_subject import Material, material
+from chainrule.cli.explain_subject import Material, can_be_walked, material
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import json_text, say, shown_path, tell
 from chainrule.errors import UsageError
 from chainrule.observe.walkthrough import DIFFERS, TOLERANCE, Subject, Walkthrough
 from chainrule.store import write_atomic
+from chainrule.training.evaluate import Predictor
 from chainrule.training.walkthrough import walk
 
 FAILED = 1
 _SEARCHED_ROWS = 2000  # for the default row; more would keep a person waiting
+_SEARCHED_OF_OTHERS = 200  # than dense networks, which take longer
 
 
 def run_explain(arguments: Arguments) -> int:
@@ -25,6 +28,15 @@ def run_explain(arguments: Arguments) -> int:
     given = material(arguments.subject, arguments.seed)
     row, why = _row(given, arguments.row)
     dataset = given.dataset
+    if not can_be_walked(given.net):
+        if arguments.html:
+            raise UsageError(
+                "the page of a step is one of single sums, which are shown of dense networks alone",
+                where=f"--html {arguments.html}",
+                do="leave it out; the report of the run has a page",
+            )
+        wrong = show_overview(given, _subject(given, row, why), row, arguments.json)
+        return FAILED if wrong else 0
     walked = walk(
         given.net,
         dataset.x[row],
@@ -62,8 +74,10 @@ def _row(given: Material, wanted: int | None) -> tuple[int, str]:
         )
     if wanted is not None:
         return wanted, ""
-    x, y = given.dataset.x[:_SEARCHED_ROWS], given.dataset.y[:_SEARCHED_ROWS]
-    outputs = np.asarray(given.net(x))
+    is_dense = can_be_walked(given.net)
+    most = _SEARCHED_ROWS if is_dense else _SEARCHED_OF_OTHERS
+    x, y = given.dataset.x[:most], given.dataset.y[:most]
+    outputs = np.asarray(given.net(x) if is_dense else Predictor(given.net, None)(given.net, x))
     losses = [float(given.objective(outputs[i : i + 1], y[i : i + 1])) for i in range(len(x))]
     flat = x.reshape(len(x), -1)
     # A row of bits such as 0 0 or 1 1 says little: all weights of a unit get the same gradient.
@@ -71,7 +85,7 @@ def _row(given: Material, wanted: int | None) -> tuple[int, str]:
     is_plain &= flat.shape[1] > 1 and not is_plain.all()
     worst = int(np.argmax(np.where(is_plain, -np.inf, np.nan_to_num(losses, nan=-np.inf))))
     which = "the row that the network gets most wrong"
-    which += f", of the first {_SEARCHED_ROWS:,}" * (rows > _SEARCHED_ROWS)
+    which += f", of the first {most:,}" * (rows > most)
     which += ", of those whose inputs differ" * bool(is_plain.any())
     return worst, f"{which} (choose another with --row N)"
 
@@ -133,7 +147,7 @@ def _target(given: Material, row: int) -> tuple[str, str]:
         name = given.encoder.target.name
         return name, _cell(given.table.columns[name][row])
     y = given.dataset.y[row]
-    if given.dataset.classes:
+    if given.dataset.classes and not given.dataset.time:
         return "target", given.dataset.classes[int(y)]
     return "target", " ".join(f"{value:g}" for value in np.reshape(y, -1))
 

@@ -7,7 +7,7 @@ network that has been trained, with the data that it was trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from chainrule import nn, optim
 from chainrule.data import (
     BUILTIN,
     Dataset,
+    Encoder,
     Table,
     TableEncoder,
     fingerprint,
@@ -40,7 +41,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 @dataclass(frozen=True, eq=False)
 class Material:
     """A network and rows for it. `table` and `encoder` are there where the rows are a table's;
-    `held_out` are the rows that the network was not trained on, None where it was not trained."""
+    `reader` is what read other rows; `held_out` are the rows that the network was not trained on,
+    None where it was not trained."""
 
     name: str
     net: Any
@@ -51,6 +53,7 @@ class Material:
     held_out: frozenset[int] | None = None
     table: Table | None = None
     encoder: TableEncoder | None = None
+    reader: Encoder | None = None
     remarks: list[str] = field(default_factory=list)
 
 
@@ -61,7 +64,6 @@ def material(name: str, seed: int) -> Material:
         return _example(name, seed)
     path = _run_path(name)
     run = load_run(path)
-    stages_of(run.net)  # raises early, in a word
     return _trained(run, str(path))
 
 
@@ -125,8 +127,19 @@ def _example_net(chosen: _Example, outputs: int) -> nn.Sequential:
     return nn.Sequential(*parts, *([nn.sigmoid] if chosen.is_classical else []))
 
 
+def can_be_walked(net: Any) -> bool:
+    """Whether every number of a step can be shown: of dense networks."""
+    try:
+        stages_of(net)
+    except UsageError:
+        return False
+    return True
+
+
 def net_text(net: Any) -> str:
     """A network in a line: `2 inputs → 2 sigmoid → 1 sigmoid; 9 weights`."""
+    if not can_be_walked(net):
+        return f"{net}; {count(nn.count(net), 'weight')}"
     stages = stages_of(net)
     words = [count(int(np.asarray(stages[0].dense.weight).shape[0]), "input")]
     for stage in stages:
@@ -186,7 +199,17 @@ def _trained(run: Run, path: str) -> Material:
         held_out = _held_out(run, dataset) if found is None else _rows(found.held_out_rows)
     goal = _objective(run, dataset)
     return Material(
-        dataset.name, run.net, dataset, goal, rate, facts, held_out, table, encoder, remarks
+        dataset.name,
+        run.net,
+        dataset,
+        goal,
+        rate,
+        facts,
+        held_out,
+        table,
+        encoder,
+        None if found is None else found.encoder,
+        remarks,
     )
 
 
@@ -217,16 +240,8 @@ def _same_table(run: Run, source: Any, encoder: TableEncoder) -> tuple[Dataset, 
 def _cast(dataset: Dataset, net: Any) -> Dataset:
     """The data set in the dtype of the network's weights, as the run used it."""
     dtype = np.result_type(*[leaf.value.dtype for leaf in trees.leaves(net) if leaf.trained])
-    y = dataset.y.astype(dtype) if dataset.y.dtype.kind == "f" else dataset.y
-    return Dataset(
-        dataset.name,
-        dataset.x.astype(dtype),
-        y,
-        dataset.task,
-        dataset.classes,
-        dataset.feature_names,
-        dataset.source,
-    )
+    x, y = (a.astype(dtype) if a.dtype.kind == "f" else a for a in (dataset.x, dataset.y))
+    return replace(dataset, x=x, y=y)
 
 
 def _held_out(run: Run, dataset: Dataset) -> frozenset[int] | None:
@@ -244,7 +259,8 @@ def _rows(rows: Array) -> frozenset[int]:
 
 def _objective(run: Run, dataset: Dataset) -> Objective:
     try:
-        return objective(run.config["loss"], dataset.task, dataset.outputs, run.net)
+        goal = run.config["loss"], dataset.task, dataset.outputs, run.net, None, dataset.time
+        return objective(*goal)
     except UsageError:
         raise UsageError(
             f"the run's loss, {run.config['loss']}, is a function of its own, which a run does not "

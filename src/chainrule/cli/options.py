@@ -50,7 +50,10 @@ def train(parser: argparse.ArgumentParser) -> None:
     add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     net = parser.add_argument_group("network")
     add = net.add_argument
+    add("--net", metavar="NAME", help="dense, cnn, rnn, lstm, gru or transformer (what fits)")
     add("--hidden", metavar="N,N,...", type=widths, help="widths of the hidden layers, or none")
+    add("--layers", metavar="N", type=whole(1, 100), help="so many hidden layers, all of one width")
+    add("--heads", metavar="N", type=whole(1), help="heads of a transformer's attention")
     add("--activation", metavar="NAME", help="relu, tanh, sigmoid, gelu, ...")
     rate = number("a share below 1, such as 0.2", 0, 1, low_counts=True)
     add("--dropout", metavar="RATE", type=rate, help="share of each hidden layer to leave out")
@@ -87,6 +90,10 @@ def train(parser: argparse.ArgumentParser) -> None:
     parser.epilog = examples(
         f"{called} train digits --seed 1",
         "a built-in set, with other first weights",
+        f"{called} train fashion-mnist --net cnn",
+        "a public set of pictures, with a convolutional network",
+        f"{called} train book.txt --net transformer",
+        "a language model of a text: `generate` lets it write",
         f"{called} train pets/ --image-size 64x64",
         "pictures in folders by class",
         f"{called} train reviews.csv --target label --text body",
@@ -122,6 +129,33 @@ def predict(parser: argparse.ArgumentParser) -> None:
         "the predictions as a CSV file, one line for each row of new.csv",
         f"cat new.csv | {called} predict runs/houses-001 -",
         "from one pipe into the next",
+    )
+
+
+def generate(parser: argparse.ArgumentParser) -> None:
+    """The options of `generate`."""
+    parser.add_argument("run", metavar="RUN", help="the directory of a run that learned a text")
+    add = parser.add_argument
+    add("--prompt", metavar="TEXT", help="what the text begins with (as after a line break)")
+    add("--length", metavar="N", type=whole(1), default=500, help="symbols to write (500)")
+    heat = number("a number, 0 or more", 0, math.inf, low_counts=True)
+    add(
+        "--temperature",
+        metavar="T",
+        type=heat,
+        default=0.8,
+        help="how boldly: 0 takes the likeliest, 1 draws as the network says (0.8)",
+    )
+    add("--top", metavar="K", type=whole(1), help="draw among the K likeliest symbols only")
+    seed = whole(0, LARGEST_SEED)
+    add("--seed", metavar="N", type=seed, default=0, help="the same seed writes the same (0)")
+    _threads(parser)
+    called = config.COMMAND
+    parser.epilog = examples(
+        f'{called} generate runs/book-001 --prompt "The " --temperature 0.8',
+        "a text that begins so",
+        f"{called} generate runs/book-001 --length 2000 --seed 1 > more.txt",
+        "another one, into a file",
     )
 
 

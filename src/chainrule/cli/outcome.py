@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chainrule.cli.speaking import broken, command, shown_path
+from chainrule.data import CorpusEncoder
 from chainrule.errors import UsageError
 from chainrule.observe.events import Evaluated, RunEnded
 from chainrule.observe.wording import count, duration
@@ -117,7 +118,7 @@ def _places(run_dir: Path) -> list[str]:
     return [f"saved   {shown_path(run_dir)}", f"report  {shown_path(report)}"]
 
 
-def _can_be_explained(run: Run) -> bool:
+def _is_dense(run: Run) -> bool:
     try:
         stages_of(run.net)
     except UsageError:
@@ -133,10 +134,10 @@ def _next(run: Run, run_dir: Path) -> Iterator[str]:
     if run.reason == "interrupted":
         data = ["-"] if path == "-" else []
         pairs.append((["train", *data, "--resume", name], "to go on where it stopped"))
-    if _can_be_explained(run):
-        pairs.append(
-            (["explain", name, "--row", "0"], "one step of backpropagation, in its numbers")
-        )
+    if isinstance(run.encoder, CorpusEncoder) and run.reason != "interrupted":
+        pairs.append((["generate", name, "--temperature", "0.8"], "a text that it writes"))
+    how = "in its numbers" if _is_dense(run) else "layer by layer"
+    pairs.append((["explain", name, "--row", "0"], f"one step of backpropagation, {how}"))
     if path:
         table = "TABLE.csv" if path == "-" else str(path)
         what = "a table" if source.get("kind") == "table" else "data like these"

@@ -18,6 +18,7 @@ Arguments = argparse.Namespace
 COMMANDS = {
     "train": "train a network on a table, pictures, sounds, a text, or a set that has a name",
     "predict": "predict the rows of a table, pictures, sounds or a text with a trained network",
+    "generate": "let a network that was trained on a text write on",
     "explain": "walk through one step of backpropagation in numbers",
     "stages": "show a function of yours from its trace to machine code",
     "profile": "time a run's training step, kernel by kernel",
@@ -158,6 +159,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog=called)
     options.train(_command(commands, "train", "DATA [OPTIONS]", "--resume RUN [OPTIONS]"))
     options.predict(_command(commands, "predict", "RUN DATA [OPTIONS]"))
+    options.generate(_command(commands, "generate", "RUN [OPTIONS]"))
     options.explain(_command(commands, "explain", "SUBJECT [OPTIONS]"))
     options.stages(_command(commands, "stages", "FILE.py [OPTIONS]"))
     options.profile(_command(commands, "profile", "RUN [DATA] [OPTIONS]"))

@@ -7,58 +7,30 @@ they are learned from any seed in seconds; the publications are named with the d
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from chainrule import nn
+from chainrule.cli.architectures import FITTING, RECURRENT, channels_for, form_of
 from chainrule.data import Dataset
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Network and training settings; `batch_size` and `patience` None mean full batch and never."""
+    """Network and training settings; `batch_size` and `patience` None mean full batch and never.
+
+    With `decay` the rate falls to 0 over the run, along half a cosine; `clip` is the norm that all
+    gradients together are brought to at most.
+    """
 
     hidden: tuple[int, ...]
-    activation: str
+    activation: str | None
     learning_rate: float
     epochs: int
     batch_size: int | None
     patience: int | None
     dropout: float | None = None
+    decay: bool = False
+    clip: float | None = None
 
 
-def network(
-    dataset: Dataset,
-    plan: Recipe,
-    hidden: tuple[int, ...] | None = None,
-    activation: str | None = None,
-    dropout: float | None = None,
-) -> Any:
-    """The network for a data set: dense layers, behind what its rows ask for. What is not given is
-    the recipe's."""
-    if dropout is None and hidden is None:
-        # The recipe's dropout suits the recipe's widths: a narrow layer could not spare a half.
-        dropout = plan.dropout
-    function = nn.activation(plan.activation if activation is None else activation)
-    layers: list[Any] = _front(dataset)
-    for width in plan.hidden if hidden is None else hidden:
-        layers += [nn.Dense(width), function]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Dense(dataset.outputs))
-
-
-def _front(dataset: Dataset) -> list[Any]:
-    """Symbols are looked up; rows of more than one axis are laid flat, except where each place has
-    a target of its own."""
-    layers: list[Any] = []
-    if dataset.symbols:
-        layers.append(nn.Embedding(dataset.symbols, _SYMBOL_WIDTH))
-    if not dataset.time and (dataset.symbols or dataset.x.ndim > 2):
-        layers.append(nn.Flatten())
-    return layers
-
-
-_SYMBOL_WIDTH = 32
 _COMPLETE = Recipe((8,), "tanh", 0.03, 1000, None, None)
 _BUILTIN = {
     # Wider is no better (0.985 held-out, as a mean over seeds; 0.980 without dropout), and products
@@ -72,9 +44,18 @@ _BUILTIN = {
 }
 
 
-def recipe(dataset: Dataset, held_out: bool) -> Recipe:
-    """The recipe for a data set; it never stops early where no rows are held out to judge by."""
+def default_net(dataset: Dataset) -> str:
+    """The network that suits a data set; of the built-in ones, a dense one."""
     if dataset.source.get("kind") == "builtin":
+        return "dense"
+    return FITTING[form_of(dataset)][0]
+
+
+def recipe(dataset: Dataset, held_out: bool, net: str = "dense") -> Recipe:
+    """The recipe for a data set; it never stops early where no rows are held out to judge by."""
+    if net != "dense":
+        chosen = _network(dataset, net)
+    elif dataset.source.get("kind") == "builtin":
         known = _COMPLETE if dataset.source.get("complete") else _table(dataset)
         chosen = _BUILTIN.get(dataset.name, known)
     else:
@@ -89,6 +70,44 @@ def _table(dataset: Dataset) -> Recipe:
     width = 32 if rows < 2_000 else 64 if rows < 50_000 else 128
     batch = 16 if rows < 500 else 32 if rows < 10_000 else 128 if rows < 200_000 else 512
     batch = dataset.streams or batch  # a step reads one chunk of each stream
-    steps = -(-rows // batch)
-    epochs = max(5, min(300, 20_000 // steps))
+    epochs = _epochs(rows, batch, 20_000, 300)
     return Recipe((width, width), "relu", 1e-3, epochs, batch, max(5, epochs // 8))
+
+
+def _epochs(rows: int, batch: int, steps: int, most: int) -> int:
+    """As many passes as come to about so many steps, from 5 to `most`."""
+    return max(5, min(most, steps // -(-rows // batch)))
+
+
+def _network(dataset: Dataset, net: str) -> Recipe:
+    form, rows = form_of(dataset), dataset.rows
+    if form == "text":
+        return _language_model(dataset, net)
+    batch = 16 if rows < 500 else 32 if rows < 5_000 else 64
+    if net == "cnn":
+        return _cnn(dataset, form, batch)
+    if net == "transformer":
+        epochs = _epochs(rows, batch, 5_000, 60)
+        return Recipe((64,) * 2, None, 1e-3, epochs, batch, max(5, epochs // 4), 0.1, True, 1.0)
+    epochs = _epochs(rows, batch, 6_000, 80)
+    rate = 1e-3 if net == "rnn" else 3e-3
+    return Recipe((64,), None, rate, epochs, batch, max(5, epochs // 4), 0.2, True, 1.0)
+
+
+def _cnn(dataset: Dataset, form: str, batch: int) -> Recipe:
+    hidden = channels_for(dataset) if form == "pictures" else (64, 64)
+    epochs = _epochs(dataset.rows, batch, 12_000, 60)
+    dropout = 0.5 if form == "pictures" else 0.3
+    return Recipe(hidden, "relu", 1e-3, epochs, batch, max(5, epochs // 4), dropout, True)
+
+
+def _language_model(dataset: Dataset, net: str) -> Recipe:
+    """So many steps that a text of a million characters takes minutes; with streams each step has a
+    row of every one."""
+    batch = dataset.streams or (16 if dataset.rows < 500 else 32)
+    if net in RECURRENT:
+        epochs = _epochs(dataset.rows, batch, 6_000, 60)
+        rate = 1e-3 if net == "rnn" else 3e-3
+        return Recipe((128,), None, rate, epochs, batch, max(5, epochs // 4), 0.1, True, 1.0)
+    epochs = _epochs(dataset.rows, batch, 5_000, 60)
+    return Recipe((128,) * 4, None, 1e-3, epochs, batch, max(5, epochs // 4), 0.1, True, 1.0)

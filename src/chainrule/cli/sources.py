@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from chainrule.cli.architectures import FITTING, RECURRENT, check_fits, check_name
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import say
 from chainrule.data import (
@@ -20,6 +22,8 @@ from chainrule.data import (
     kind_at,
     known_sets,
 )
+from chainrule.data.corpus import HELD_OUT
+from chainrule.data.vocabulary import read_text
 from chainrule.errors import UsageError
 
 
@@ -37,6 +41,9 @@ def data_of(arguments: Arguments) -> Any:
         kind = "forecast"
     elif kind == "table" and arguments.text:
         kind = "text table"
+    check_name(arguments.net)
+    if arguments.net is not None and kind in _FORMS:
+        check_fits(arguments.net, _FORMS[kind])
     for option, kinds in _GOES_WITH.items():
         if kind not in kinds and getattr(arguments, option):
             words = f"--{option.replace('_', '-')}"
@@ -61,7 +68,28 @@ def _sounds(arguments: Arguments) -> Source:
 
 def _text(arguments: Arguments) -> Source:
     level = "word" if arguments.words else "character"
-    return TextCorpus(arguments.data, level, _or(arguments.context, 64))
+    context = _or(arguments.context, 64)
+    is_recurrent = (arguments.net or FITTING["text"][0]) in RECURRENT
+    streams = _streams(arguments, context) if is_recurrent else 0
+    return TextCorpus(arguments.data, level, context, streams)
+
+
+def _streams(arguments: Arguments, context: int) -> int:
+    """How many pieces of the text a recurrent network reads side by side, its state carried from
+    chunk to chunk: as many as a step has rows, where each piece has a few chunks of training and
+    held-out text; else 0, and every row stands alone. So do those of several files."""
+    wanted, path = _or(arguments.batch_size, _STREAMS), Path(arguments.data)
+    if not isinstance(wanted, int) or not path.is_file():
+        return 0
+    text = read_text(path)
+    symbols = len(text.split()) if arguments.words else len(text)
+    share = _or(arguments.validation, HELD_OUT)
+    held_out = share * symbols if share < 1 else share * symbols / max(len(text), 1)
+    parts = [part for part in (symbols - held_out, held_out) if part > 0]
+    most = int(min(parts, default=0)) // (_CHUNKS * context)
+    if arguments.batch_size is not None:
+        return wanted if wanted <= most else 0
+    return min(wanted, most) if most > 1 else 0
 
 
 def _forecast(arguments: Arguments) -> Source:
@@ -76,12 +104,23 @@ def _text_table(arguments: Arguments) -> Source:
             do="give it with --target COLUMN",
         )
     columns = tuple(arguments.text.split(","))
-    form = "sequence" if arguments.context else "bag"
+    is_sequence = bool(arguments.context) or arguments.net not in (None, "dense")
+    if is_sequence and len(columns) > 1:
+        option = f"--net {arguments.net}" if arguments.net else "--context"
+        raise UsageError(
+            f"{option} reads one column of texts, and these are {len(columns)}",
+            where=f"--text {arguments.text}",
+            do="name one column, or leave out what asks for the order of words",
+        )
+    form = "sequence" if is_sequence else "bag"
     length = _or(arguments.context, 200)
     return TextTable(
         arguments.data, arguments.target, columns, form, length=length, task=arguments.task
     )
 
+
+_STREAMS = 32
+_CHUNKS = 4  # of a piece, at least: what does not fill one for all of them is left over
 
 _MAKE: dict[str, Callable[[Arguments], Source]] = {
     "images": _images,
@@ -98,6 +137,15 @@ _WORDS = {
     "images": "a folder of pictures",
     "sounds": "a folder of sounds",
     "text": "a text",
+}
+# The rows that these become, for which a network is asked for; those of a set are seen later.
+_FORMS = {
+    "table": "numbers",
+    "text table": "words",
+    "forecast": "series",
+    "images": "pictures",
+    "sounds": "sounds",
+    "text": "text",
 }
 _GOES_WITH = {
     "image_size": ("images",),

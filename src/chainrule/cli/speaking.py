@@ -23,7 +23,7 @@ from chainrule import config
 _COLUMNS = 80  # where there is no terminal to ask
 # The command's own name where a command follows, as in "chainrule train digits".
 _OWN_NAME = re.compile(
-    r"\bchainrule(?= (?:train|predict|explain|stages|profile|report|cache|--|COMMAND))"
+    r"\bchainrule(?= (?:train|predict|generate|explain|stages|profile|report|cache|--|COMMAND))"
 )
 _INDENT = re.compile(r" *(?:where: |do: {4})?")
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule import config, optim
+from chainrule.cli.architectures import Shape, network, widths
 from chainrule.cli.outcome import outcome
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import run_directory
-from chainrule.cli.recipes import Recipe, network, recipe
+from chainrule.cli.recipes import Recipe, default_net, recipe
 from chainrule.cli.resume import resume
 from chainrule.cli.running import train
 from chainrule.cli.sources import data_of
@@ -19,6 +20,7 @@ from chainrule.cli.speaking import columns, json_text, say, tell
 from chainrule.data import TextTable
 from chainrule.errors import UsageError
 from chainrule.nn import losses
+from chainrule.optim.registry import FULL_BATCH
 from chainrule.training import Run
 from chainrule.training.prepare import Prepared, prepare
 
@@ -62,15 +64,14 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
     goal = (None, None) if isinstance(data, TextTable) else (arguments.target, arguments.task)
     prepared = prepare(data, goal[0], arguments.validation, seed, goal[1])
     _check_task(arguments, prepared)
-    plan = recipe(prepared.dataset, held_out=len(prepared.held_out_rows) > 0)
-    net = network(
-        prepared.dataset,
-        plan,
-        arguments.hidden,
-        arguments.activation,
-        arguments.dropout,
-    )
-    optimizer = _optimizer(arguments, plan)
+    name = arguments.net or default_net(prepared.dataset)
+    plan = recipe(prepared.dataset, len(prepared.held_out_rows) > 0, name)
+    net = network(prepared.dataset, _shape(arguments, name, plan))
+    batch_size = _choice(arguments.batch_size, "full", plan.batch_size)
+    epochs = _or(arguments.epochs, plan.epochs)
+    rows = len(prepared.train_rows)
+    steps = epochs * -(-rows // (batch_size or rows))
+    optimizer = _optimizer(arguments, plan, steps)
     with run_directory(arguments.run_dir, prepared.dataset.name) as run_dir:
         return train(
             net,
@@ -78,8 +79,8 @@ def _begin(arguments: Arguments, words: Sequence[str]) -> Run:
             arguments,
             loss=arguments.loss,
             optimizer=optimizer,
-            epochs=_or(arguments.epochs, plan.epochs),
-            batch_size=_choice(arguments.batch_size, "full", plan.batch_size),
+            epochs=epochs,
+            batch_size=batch_size,
             validation=arguments.validation,
             seed=seed,
             patience=_choice(arguments.patience, "off", plan.patience),
@@ -118,10 +119,31 @@ def _choice(given: Any, none: str, default: Any) -> Any:
     return default if given is None else None if given == none else given
 
 
-def _optimizer(arguments: Arguments, plan: Recipe) -> Any:
-    """By name; the recipe's rate is one for Adam, others have their own."""
+def _shape(arguments: Arguments, name: str, plan: Recipe) -> Shape:
+    """The network that is asked for; what is not given is the recipe's."""
+    dropout = plan.dropout
+    is_wider = arguments.hidden is not None or arguments.layers is not None
+    if name == "dense" and is_wider:
+        dropout = None  # it suits the recipe's widths: a narrow layer could not spare a half
+    return Shape(
+        name,
+        widths(arguments.hidden, arguments.layers, plan.hidden),
+        _or(arguments.activation, plan.activation),
+        _or(arguments.dropout, dropout) or 0.0,
+        arguments.heads,
+    )
+
+
+def _optimizer(arguments: Arguments, plan: Recipe, steps: int) -> optim.Optimizer:
+    """By name; the recipe's rate is one for Adam, others have their own. A rate that was given
+    stays what it is."""
     name = _or(arguments.optimizer, "adam")
     rate = arguments.learning_rate
     if rate is None and name in ("adam", "adamw"):
         rate = plan.learning_rate
-    return optim.by_name(name, rate)
+        if plan.decay:
+            rate = optim.schedules.cosine(rate, steps)
+    chosen = optim.by_name(name, rate)
+    if plan.clip is None or name in FULL_BATCH:
+        return chosen
+    return optim.chain(optim.clip_by_global_norm(plan.clip), chosen)

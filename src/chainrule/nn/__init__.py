@@ -47,9 +47,10 @@ from chainrule.nn.convolution import (
 from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.files import load, save
 from chainrule.nn.layer import Layer
-from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
+from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten, Reshape
 from chainrule.nn.nets import count, init, parameters
 from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.padded import Padded
 from chainrule.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -101,9 +102,11 @@ __all__ = [
     "MaxPool3d",
     "MultiHeadAttention",
     "Noise",
+    "Padded",
     "RandomCrop",
     "RandomFlip",
     "RandomShift",
+    "Reshape",
     "Residual",
     "Sequential",
     "SinusoidalPositions",

@@ -14,6 +14,7 @@ from chainrule.nn.activations import softmax
 from chainrule.nn.layer import Layer, as_array
 from chainrule.nn.layers import Dense, dropped
 from chainrule.nn.positions import rotated
+from chainrule.tracing.context import current
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,11 @@ class MultiHeadAttention(Layer):
             # Below even that, so that a place whose past is all padding reads no later one.
             past = np.arange(scores.shape[-1]) <= np.arange(scores.shape[-2])[:, np.newaxis]
             scores = np.where(past, scores, -np.inf)
-        weights = dropped(softmax(scores), self.dropout)
+        shares = softmax(scores)
+        context = current()
+        if context is not None and context.attention is not None:
+            context.attention[context.scope] = shares
+        weights = dropped(shares, self.dropout)
         read = np.einsum("bhqk,bkhd->bqhd", weights, value)
         return self.output(read.reshape((*read.shape[:2], self.width)))
 

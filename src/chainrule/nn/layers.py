@@ -1,4 +1,4 @@
-"""Layers that act on one input: Dense, Embedding, Flatten, Dropout."""
+"""Layers that act on one input: Dense, Embedding, Flatten, Reshape, Dropout."""
 
 from __future__ import annotations
 
@@ -162,6 +162,38 @@ class Flatten(Layer):
         if x.ndim == 0:
             raise self.mismatch("an array of rows, got a single number", x, "give an array")
         return x.reshape((x.shape[0], math.prod(x.shape[1:])))
+
+
+@dataclass(frozen=True)
+class Reshape(Layer):
+    """The numbers of each row in another form: [rows, ...] -> [rows, *shape].
+
+    `Reshape((8, 8, 1))` makes pictures of rows of 64 numbers. Raises ShapeError for rows of another
+    number of numbers.
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        super().__post_init__()
+
+    def check(self) -> None:
+        for size in self.shape:
+            checks.size("Reshape", "shape", size)
+
+    def label(self) -> str:
+        return f"Reshape {' x '.join(map(str, self.shape))}"
+
+    def forward(self, x: Any) -> Any:
+        x = as_array(x)
+        if x.ndim == 0 or math.prod(x.shape[1:]) != math.prod(self.shape):
+            raise self.mismatch(
+                f"{math.prod(self.shape)} numbers in each row, got the shape {tuple(x.shape)}",
+                x,
+                "give a shape of as many numbers as a row has",
+            )
+        return x.reshape((x.shape[0], *self.shape))
 
 
 @dataclass(frozen=True)

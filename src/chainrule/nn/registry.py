@@ -23,8 +23,9 @@ from chainrule.nn.convolution import (
 from chainrule.nn.equilibrium import Equilibrium
 from chainrule.nn.initialisers import INITIALISERS
 from chainrule.nn.layer import Layer
-from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten
+from chainrule.nn.layers import Dense, Dropout, Embedding, Flatten, Reshape
 from chainrule.nn.norms import BatchNorm, GroupNorm, LayerNorm
+from chainrule.nn.padded import Padded
 from chainrule.nn.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -71,7 +72,9 @@ LAYERS: dict[str, type[Layer]] = {
         MaxPool2d,
         MaxPool3d,
         MultiHeadAttention,
+        Padded,
         RNN,
+        Reshape,
         Residual,
         Sequential,
         SinusoidalPositions,

@@ -103,6 +103,9 @@ class Evaluated:
     "pixels": base64}, with "sound" for a spectrogram) or "text". Of a language model "symbols" and
     "guesses"; of a forecast, one stretch of time: "horizon", "before", "truth" and "predicted".
     `filters` are the first layer's weights as pictures: "unit", "shape" and "pixels", 128 for 0.
+    `attention` is what each layer of attention reads of one row: "layer", "row", "tokens", and for
+    each of its "heads" the "largest" share and the "shares" [queries, keys] as bytes in base64, 255
+    for the largest. `sample` is what a language model writes: "text", "temperature" and "seed".
     """
 
     rows: str  # "held-out" or "training"
@@ -113,6 +116,8 @@ class Evaluated:
     predicted: tuple[float, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
     filters: tuple[Mapping[str, Any], ...] = ()
+    attention: tuple[Mapping[str, Any], ...] = ()
+    sample: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Examples:
     about: str
     cards: Sequence[Card] = ()
     figure: Figure | None = None
+    sample: Card | None = None  # what a language model writes
 
 
 def examples(record: Record) -> Examples | None:
@@ -78,7 +79,18 @@ def examples(record: Record) -> Examples | None:
         sound = ": loudness by time, low tones below" if first.get("sound") else ""
         wrong = "; first those that are most surely wrong" if cards[0].ink == "wrong" else ""
         about = f"Some of the {evaluated.rows} rows{sound}{wrong}."
-    return Examples(about, cards)
+    return Examples(about, cards, sample=_sample(evaluated.sample))
+
+
+def _sample(told: Mapping[str, Any]) -> Card | None:
+    """What a language model wrote, or None where it wrote nothing."""
+    text = str(told.get("text", ""))
+    if not text:
+        return None
+    name = "What it writes from the beginning"
+    if "temperature" in told and "seed" in told:
+        name += f": temperature {told['temperature']}, seed {told['seed']}"
+    return Card(name, "", "", text=text)
 
 
 def _card(example: Mapping[str, Any]) -> Card | None:

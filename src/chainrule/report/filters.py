@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chainrule.observe.record import Record
 
 _SIDE = 64  # of a filter on the page, in pixels; small ones grow by a whole factor
+_FRAME, _BAND = 8, 3  # pixels of a number of a filter of sounds, across and upwards
 _FOR, _NEITHER, _AGAINST = (0, 104, 168), (255, 254, 251), (184, 74, 0)  # as in page.css
 
 
@@ -33,14 +34,18 @@ def filters(record: Record) -> Filters | None:
     cards = [card for one in found if (card := _card(one)) is not None]
     if not cards:
         return None
-    colours = len(found[0].get("shape", ())) == 3 and found[0]["shape"][2] == 3
+    shape = found[0].get("shape", ())
+    colours = len(shape) == 3 and shape[2] == 3
+    seen = "loudness" if found[0].get("sound") else "light"
     how = (
         "in their own colours around grey, which is 0"
         if colours
-        else "blue where light speaks for the unit, orange where it speaks against it"
+        else f"blue where {seen} speaks for the unit, orange where it speaks against it"
     )
+    sound = "; time goes to the right, low tones are below" if found[0].get("sound") else ""
     return Filters(
-        f"The weights of the first layer's units, {how}; each on its own scale, the largest first.",
+        f"The weights of the first layer's units, {how}; each on its own scale, the largest "
+        f"first{sound}.",
         cards,
     )
 
@@ -57,6 +62,8 @@ def _card(one: Mapping[str, Any]) -> Card | None:
     except (KeyError, TypeError, ValueError):
         return None
     picture: Picture = sized(address, height, width, _SIDE)
+    if one.get("sound"):  # few frames of many bands: in squares it would be a thread
+        picture = Picture(address, width * _FRAME, height * _BAND)
     return Card(f"unit {one.get('unit', '')}", "", "", picture)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.errors import FileError
 from chainrule.observe.wording import count
+from chainrule.report.attention import attention
 from chainrule.report.curves import curves
 from chainrule.report.ending import banner
 from chainrule.report.examples import examples
@@ -52,6 +53,7 @@ def render_report(record: Record, profile: Profile | None = None) -> str:
         outcome=outcome(record),
         examples=examples(record),
         filters=filters(record),
+        attention=attention(record),
         layers=layers(record),
         profile=profiled(profile),
         facts=facts(record),

@@ -30,6 +30,7 @@ class Context:
     paths: dict[int, str] = field(default_factory=dict)  # id of a layer -> its path
     updates: dict[str, Any] = field(default_factory=dict)  # name -> new value, no gradient
     outputs: dict[str, Any] = field(default_factory=dict)  # path -> what the layer returned
+    attention: dict[str, Any] | None = None  # path -> shares of each head, where they are wanted
     scopes: list[str] = field(default_factory=list)  # paths of the layers being called
     draws: dict[str, int] = field(default_factory=dict)  # random draws made so far, by path
     named: list[Any] = field(default_factory=list)  # kept, so that no other layer gets their ids

@@ -19,9 +19,11 @@ from chainrule.observe import Console, MemoryRecord, RecordWriter, fan_out, read
 from chainrule.observe.events import Evaluated, RunEnded, RunStarted, Watcher
 from chainrule.optim import Optimizer, to_json
 from chainrule.reference import one_blas_thread
+from chainrule.training.attention import attention
 from chainrule.training.evaluate import evaluated
 from chainrule.training.examples import examples
 from chainrule.training.filters import first_filters
+from chainrule.training.generation import sample
 from chainrule.training.interrupt import stop_on_signals
 from chainrule.training.loop import Best, Loop
 from chainrule.training.objective import Objective
@@ -233,7 +235,13 @@ class Job:
         )
         encoder = self.prepared.encoder
         shown = examples(dataset, encoder, scale, self.objective, rows, judged.outputs)
-        return replace(found, examples=shown, filters=first_filters(net, dataset))
+        return replace(
+            found,
+            examples=shown,
+            filters=first_filters(net, dataset),
+            attention=attention(net, dataset, encoder, int(rows[0])) if len(rows) else (),
+            sample=sample(net, encoder, self.objective, self.settings.backend),
+        )
 
     def _ended_before(self, directory: RunDirectory, config: dict[str, Any], loop: Loop) -> Run:
         """The run in a directory where nothing is left to do; raises again what it ended in."""

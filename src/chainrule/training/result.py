@@ -156,6 +156,32 @@ class Run:
             return outputs.reshape(len(outputs)) if outputs.size == len(outputs) else outputs
         return np.array(self.classes)[metrics.predicted_classes(outputs)]
 
+    def generate(
+        self,
+        prompt: str | None = None,
+        *,
+        length: int = 500,
+        temperature: float = 0.8,
+        top: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> str:
+        """What a language model writes after `prompt`: `length` symbols, characters or words.
+
+        Without a prompt it begins as after a line break. `temperature` 0 takes the likeliest symbol
+        each time, 1 draws as the network expects, `top` draws among so many likeliest ones; the
+        same seed writes the same text. Symbols of the prompt that the network does not know are
+        left out. Raises UsageError for a run that did not learn a text, a prompt in which there is
+        nothing that the network knows, and settings out of range.
+        """
+        from chainrule.training.generation import Manner, beginning, text_encoder, written
+
+        check_threads(threads)
+        encoder = text_encoder(self.encoder, f"the run of {self.config['dataset']['name']}")
+        manner = Manner(temperature, top, seed)
+        begin = beginning(encoder.vocabulary, prompt)
+        return "".join(written(self.net, encoder, begin, length, manner, threads))
+
     def predict_probabilities(self, data: Any) -> np.ndarray:
         """Probabilities [rows, classes], in the order of `classes`."""
         if self.task == "regression":
