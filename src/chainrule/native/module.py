@@ -209,8 +209,7 @@ class Module:
             used = {a for c in calls if c.scheduled.phase == phase for a in c.arguments}
             inside, places = _addresses(routine, used, is_program=is_program)
             inside += self._phase(phase, calls, places, clock, routine)
-            # There is nothing to optimise in calls one after the other.
-            header = f"define internal void {name}.{phase}{entry} #4 {{\nentry:"
+            header = f"define internal void {name}.{phase}{entry} #3 {{\nentry:"
             functions.append("\n".join([header, *inside, "  ret void", "}"]))
             given = "ptr %table, i64 %thread, i64 %threads, ptr %barrier"
             lines.append(f"  call void {name}.{phase}({given})")

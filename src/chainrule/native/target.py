@@ -100,7 +100,6 @@ def footer() -> str:
             "attributes #1 = { nounwind willreturn memory(none) }",
             "attributes #2 = { nounwind noinline cold }",
             f"attributes #3 = {{ nounwind noinline {kernels} }}",
-            "attributes #4 = { nounwind noinline optnone }",
         ]
     )
 
