@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chainrule.runtime.pace import PROBE_EVERY, PROBE_FOR, WARM, Pace
+from chainrule.runtime.pace import PROBE_CALLS, PROBE_EVERY, PROBE_FOR, WARM, Pace
 
 
 def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0) -> list[int]:
@@ -21,24 +21,26 @@ def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0)
 def test_all_threads_go_on_where_they_are_faster() -> None:
     teams = taken(Pace(2), {1: 2e-4, 2: 1e-4}, 100)
     assert teams[0] == 2
-    assert 0 < teams.count(1) <= 100 * 0.1 / PROBE_EVERY + 1
+    assert 0 < teams.count(1) <= PROBE_CALLS * (100 * 0.1 / PROBE_EVERY + 1)
 
 
 def test_one_thread_takes_over_when_the_others_wait_for_a_core_and_gives_back_later() -> None:
     pace = Pace(4)
-    assert taken(pace, {1: 3e-4, 4: 1e-4}, 20).count(4) >= 17
+    assert taken(pace, {1: 3e-4, 4: 1e-4}, 20).count(4) >= 15
     busy = taken(pace, {1: 5e-4, 4: 1e-2}, 40, start=2.0)
     assert busy[-1] == 1
     assert busy.count(1) > 30
     quiet = taken(pace, {1: 3e-4, 4: 1e-4}, 120, start=6.0)
-    assert quiet[-20:].count(4) >= 17
+    assert quiet[-20:].count(4) >= 15
 
 
 def test_trying_the_other_number_is_short() -> None:
     pace = Pace(2)
     for _ in range(WARM):
         pace.note(2, 1e-4)
-    assert pace.next(0.0, math.inf) == (1, PROBE_FOR)
+    for _ in range(PROBE_CALLS):
+        assert pace.next(0.0, math.inf) == (1, PROBE_FOR)
+        pace.note(1, 2e-4)
     assert pace.next(0.1, math.inf) == (2, math.inf)
 
 
@@ -57,11 +59,27 @@ def test_a_slow_beginning_says_nothing() -> None:
     """The first step meets cold caches; one thread alone does not take over for that."""
     pace = Pace(2)
     for seconds in (5e-2, *[1e-4] * (WARM - 1)):
-        assert pace.next(0.0, math.inf) == (2, PROBE_FOR)
+        assert pace.next(0.0, math.inf) == (2, math.inf)
         pace.note(2, seconds)
-    assert pace.next(0.1, math.inf) == (1, PROBE_FOR)
-    pace.note(1, 2e-4)
+    for _ in range(PROBE_CALLS):
+        assert pace.next(0.1, math.inf) == (1, PROBE_FOR)
+        pace.note(1, 2e-4)
     assert pace.next(0.2, math.inf) == (2, math.inf)
+
+
+def test_the_first_call_of_a_trial_does_not_count() -> None:
+    """All threads come back when the machine is quiet, though they wake up slowly each time."""
+    pace = Pace(2)
+    for _ in range(WARM):
+        pace.note(2, 1e-2)
+    now, teams = 0.0, []
+    for _ in range(40):
+        team, _ = pace.next(now, 0.1)
+        woken = bool(teams) and teams[-1] != team
+        pace.note(team, {1: 2e-4, 2: 1e-4}[team] * (50 if woken and team == 2 else 1))
+        teams.append(team)
+        now += 0.3
+    assert teams[-10:].count(2) >= 5
 
 
 def test_where_one_thread_is_enough_nothing_is_tried() -> None:

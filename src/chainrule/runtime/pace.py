@@ -10,7 +10,8 @@ from __future__ import annotations
 PROBE_EVERY = 1.0  # seconds
 PROBE_FOR = 0.01  # seconds
 PROBE_SHARE = 0.05  # of the time at most, where a single step takes longer than that
-WARM = 3  # calls until what a step takes says something: the first meet cold caches
+PROBE_CALLS = 2  # of which the first does not count: it meets sleeping threads and cold caches
+WARM = 3  # calls until what a step takes says something
 
 
 class Pace:
@@ -20,28 +21,31 @@ class Pace:
         self._most = most
         self._seconds: dict[int, float] = {}  # of a step, by the number of threads
         self._probed = float("-inf")
-        self._calls = 0
         self._pause = PROBE_EVERY
-        self._usual = most
+        self._calls = 0
+        self._tried = most
+        self._trials = 0  # calls left of the one that is being made
 
     def next(self, now: float, seconds: float) -> tuple[int, float]:
         """How many threads to use next, and for how long at most."""
-        if self._most < 2:
-            return 1, seconds
-        if self._calls < WARM:
-            return self._most, min(seconds, PROBE_FOR)
-        best = min(self._seconds, key=lambda team: self._seconds[team])
-        self._usual = best
-        if now - self._probed < self._pause:
-            return best, seconds
-        self._probed = now
-        return (self._most if best == 1 else 1), min(seconds, PROBE_FOR)
+        if self._most < 2 or self._calls < WARM:
+            return self._most, seconds
+        if not self._trials:
+            best = min(self._seconds, key=lambda team: self._seconds[team])
+            if now - self._probed < self._pause:
+                return best, seconds
+            self._probed, self._trials = now, PROBE_CALLS
+            self._tried = self._most if best == 1 else 1
+        return self._tried, min(seconds, PROBE_FOR)
 
     def note(self, team: int, seconds: float) -> None:
         """A step took so long. A shorter time counts at once, and a longer one by half: the first
         steps are slow, and any may be disturbed."""
         self._calls += 1
-        if team != self._usual:  # it was tried
-            self._pause = max(PROBE_EVERY, seconds / PROBE_SHARE)
+        if self._trials:
+            self._trials -= 1
+            self._pause = max(PROBE_EVERY, PROBE_CALLS * seconds / PROBE_SHARE)
+            if self._trials:
+                return
         before = self._seconds.get(team, seconds)
         self._seconds[team] = min(seconds, (before + seconds) / 2)
