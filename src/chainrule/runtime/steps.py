@@ -272,7 +272,7 @@ class StepLoop:
         done = int(job[Word.DONE])
         buffers.now = (buffers.now + done) % 2
         self._usual = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - began) / max(done, 1)
-        self._pace.note(team, self._usual)
+        self._pace.note(team, self._usual / 1e9)
         finite = done == steps or bool(self._late)
         complete = told[: done if finite else done + 1]
         values = [_values(complete[:, i], node) for i, node in enumerate(self._plain.scalars)]
