@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from chainrule.graph import Graph
 from chainrule.native.program import NativeProgram
 from chainrule.optim.registry import OPTIMIZERS
 from chainrule.reference import Interpreter
+from chainrule.runtime.pace import Pace
 from chainrule.runtime.steps import CarryBuffers, StepLoop
 from chainrule.tracing.context import key_of
 from chainrule.training.objective import objective
@@ -190,6 +192,18 @@ def test_many_steps_in_one_call_are_the_steps_one_by_one(name: str, team: int) -
         done += count
     for got, other in zip(buffers.get(), want, strict=True):
         assert_same(got, other)
+
+
+def test_how_long_a_step_takes_is_noted_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Pace, "note", lambda pace, team, seconds: told.append(seconds))
+    one = NETS["relu"]
+    buffers = CarryBuffers(one.carry())
+    buffers.put(one.carry())
+    loop, _ = loop_for(one, buffers, 16)
+    began = time.perf_counter()
+    loop.run(batches(10, 16), 0)
+    assert 0 < told[0] <= (time.perf_counter() - began) / 10
 
 
 def test_a_short_last_batch_is_a_program_of_its_own_over_the_same_carry() -> None:
