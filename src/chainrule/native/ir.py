@@ -223,10 +223,12 @@ class Function:
         x = self._in_memory(x)
         self.emit(f"store {x}, {address}, align {SIZES[x.kind]}")
 
-    def prefetch(self, address: Value, *, write: bool) -> None:
-        """Asks for a cache line that will be read or written soon; any address will do."""
+    def prefetch(self, address: Value, *, write: bool, nearest: bool = True) -> None:
+        """Asks for a cache line that will be read or written soon, into the nearest cache or the
+        second; any address will do."""
         self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        self.emit(f"call void @llvm.prefetch.p0({address}, i32 {int(write)}, i32 3, i32 1)")
+        how = f"i32 {int(write)}, i32 {3 if nearest else 2}, i32 1"
+        self.emit(f"call void @llvm.prefetch.p0({address}, {how})")
 
     def masked_load(self, address: Value, kind: str, mask: Value) -> Value:
         stored = "u8" if kind == "bool" else kind

@@ -16,6 +16,9 @@ _BROADCAST = 0.5  # loading one number for all lanes
 _FROM_SECOND = 3  # loading a vector from the second-level cache
 _FROM_THIRD = 8  # and from beyond
 _STREAM = 0.05  # each further row that is read at once
+_NEIGHBOUR = 0.02  # the same where rows follow each other closely in memory
+_CLOSE = 512  # bytes between such rows at most
+_LOOP = 4  # beginning and ending an innermost loop
 _CROWDED = 0.3  # of a step: each row more than the ways of a cache that meet in one set of it
 _TILE = 14  # beginning and ending a tile
 STORE = 3  # finishing one vector of results
@@ -58,6 +61,7 @@ class Shape:
     columns: int
     outer: int
     steps: int
+    inner: int  # of them: those of the innermost loop
     itemsize: int
     lanes: int  # of a vector
     apart: int  # bytes between two rows of the left operand
@@ -140,11 +144,12 @@ def _costs(shape: Shape, tiles: Tiles, team: int, packing: float) -> Iterator[tu
 def _tile_time(rows: int, vectors: int, shape: Shape) -> float:
     load = _load(shape, rows, vectors)
     each = max(rows * vectors, load * vectors, vectors + _BROADCAST * rows, _LATENCY)
-    each += _STREAM * rows
+    each += (_NEIGHBOUR if shape.apart <= _CLOSE else _STREAM) * rows
     if shape.apart:
         meeting = rows * math.gcd(shape.apart, PAGE) / PAGE
         each *= 1 + _CROWDED * max(0.0, meeting - _WAYS)
-    return shape.steps * each + _TILE + shape.store * rows * vectors
+    loops = shape.steps / max(shape.inner, 1)
+    return shape.steps * each + _LOOP * loops + _TILE + shape.store * rows * vectors
 
 
 def _load(shape: Shape, rows: int, vectors: int) -> float:

@@ -184,13 +184,7 @@ class _Contraction:
                     finish(self.w, self.region, self.p, self._at(at, r, v), x, columns.mask(v))
             return
         self._put(found, self.sums)
-        if is_strong(self.p):
-            odd: Value | None = None
-            for x in (x for line in found for x in line):
-                odd = not_finite(fn, x, odd)
-            assert odd is not None
-            self._mend_if(odd, at, index(rows), columns)
-        finish_rows(self.w, self.region, self.p, kind, at, self.sums, index(rows), columns)
+        self._finish_put(found, at, self.sums, rows, columns)
 
     def _ask_ahead(self, at: Index, rows: int, columns: Columns) -> None:
         """Asks for the memory that comes behind the sums, to be there when they are: a store waits
@@ -216,13 +210,6 @@ class _Contraction:
         is_far = total > _NEAR or self.w.grain > 0
         return found if is_far and not self.p.scattered else {}
 
-    def _mend_if(self, odd: Value, at: Index, rows: Value, columns: Columns) -> None:
-        """Takes the sums that were put down again where a lane of `odd` is NaN."""
-        fn = self.w.fn
-        line = columns.vectors * max(columns.lanes, 1)
-        with fn.when(fn.any(is_nan(fn, odd))):
-            self.strong.mend(at, self.sums, rows, columns.width, line)
-
     def _at(self, at: Index, r: int, v: int) -> Index:
         fn, p = self.w.fn, self.p
         here = dict(at)
@@ -245,7 +232,7 @@ class _Contraction:
 
     def _blocks(self, at: Index, columns: Columns, start: Value, stop: Value) -> None:
         """Sums in parts: for some rows of tiles, part after part of the first summed letter, all
-        tiles; then they are finished."""
+        tiles; with the last part each is finished."""
         p, fn, kind = self.p, self.w.fn, self.kind
         size = p.sizes[p.summed[0]]
         line = columns.vectors * max(self.lanes, 1)
@@ -257,6 +244,7 @@ class _Contraction:
             self._clear(fn.mul(rows, index(columns.vectors)))
             with fn.loop(index(0), index(size), p.depth) as k:
                 bounds = k, fn.smaller(plus(fn, k, index(p.depth)), index(size))
+                is_last = fn.compare("eq", bounds[1], index(size))
                 panel = None
                 if p.packed:
                     panel = Panel(self.panel_memory, k, columns.vectors)
@@ -270,24 +258,35 @@ class _Contraction:
                         step = index(r * line + v * max(self.lanes, 1))
                         return fn.load(fn.at(sums, step, kind), kind, self.lanes)
 
+                    if self._behind:
+                        with fn.when(is_last):
+                            self._ask_ahead(here, rows, columns)
                     found = accumulate(self.w, p, kind, here, rows, columns, panel, bounds, so_far)
                     self._put(found, sums)
+                    with fn.when(is_last):
+                        self._finish_put(found, here, sums, rows, columns)
 
                 self._tiles(at, top, bottom, tile)
-            here = {**at, p.row: before}
-            if is_strong(p):
-                self._mend_if(self._oddness(rows, columns), here, rows, columns)
-            finish_rows(self.w, self.region, p, kind, here, self.sums, rows, columns)
 
-    def _oddness(self, rows: Value, columns: Columns) -> Value:
-        """NaN in lanes where a sum that was put down is not finite."""
-        fn, kind, lanes = self.w.fn, self.kind, self.lanes
-        odd = fn.slot(kind, lanes)
-        fn.put(odd, fn.splat(literal(0, kind), lanes))
-        with fn.loop(index(0), fn.mul(rows, index(columns.vectors))) as v:
-            x = fn.load(fn.at(self.sums, scaled(fn, v, max(lanes, 1)), kind), kind, lanes)
-            fn.put(odd, not_finite(fn, x, fn.get(odd, kind, lanes)))
-        return fn.get(odd, kind, lanes)
+    def _finish_put(
+        self,
+        found: Sequence[Sequence[Value]],
+        at: Index,
+        sums: Value,
+        rows: int,
+        columns: Columns,
+    ) -> None:
+        """Finishes the sums of a tile that were put down."""
+        fn = self.w.fn
+        if is_strong(self.p):
+            odd: Value | None = None
+            for x in (x for line in found for x in line):
+                odd = not_finite(fn, x, odd)
+            assert odd is not None
+            line = columns.vectors * max(columns.lanes, 1)
+            with fn.when(fn.any(is_nan(fn, odd))):
+                self.strong.mend(at, sums, index(rows), columns.width, line)
+        finish_rows(self.w, self.region, self.p, self.kind, at, sums, index(rows), columns)
 
     def _clear(self, vectors: Value) -> None:
         fn = self.w.fn

@@ -29,7 +29,11 @@ from chainrule.native.contract.costs import (
 from chainrule.native.places import Rows, view_of
 
 _APART = 2048  # bytes between rows that push each other out
+_RUN = 16  # rows after which it does not matter where the next ones lie
+_SMALL = 1 << 17  # bytes that are in cache anyway
+_SKIP = 256  # bytes between lines that follow each other
 _LARGE = 1 << 19  # bytes; half of the second-level cache
+_TOGETHER = 64  # columns at most of rows that follow each other: they lie as a panel would
 _MANY_ROWS = 256  # for which a panel is packed just so that it lies together, if its sums have
 _MANY_STEPS = 192  # so many steps: fewer fit into the nearest cache as they are
 _STEPS = 128  # of sums that are taken together then
@@ -71,6 +75,21 @@ class Plan:
     def block(self) -> int:
         """How many tiles wait for the rest of their sums, where sums are taken in parts."""
         return max(1, _BLOCK_ROWS // self.tiles.rows)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.left.memory.type.dtype.itemsize
+
+    @property
+    def skips(self) -> bool:
+        """Whether rows lie side by side, and each step goes to a line of memory far from the last:
+        no processor guesses that the next tiles will need the lines beside them."""
+        if self.left.strides.get(self.row) != 1 or self.left.rows is not None or not self.summed:
+            return False
+        apart = abs(self.left.strides[self.summed[-1]]) * self.itemsize
+        large = self.left.memory.type.size * self.itemsize > _SMALL
+        return large and apart >= _SKIP
 
     def steps(self) -> int:
         """How many multiply-adds make one result."""
@@ -230,6 +249,7 @@ def _chosen(
         roles.sizes.get(roles.column, 1),
         roles.product(roles.outer),
         roles.product(roles.summed),
+        roles.product(roles.summed[-1:]),
         roles.itemsize,
         lanes,
         abs(roles.left.strides.get(roles.row, 0)) * roles.itemsize,
@@ -239,7 +259,7 @@ def _chosen(
     )
     # A panel that is the same for all outer letters is packed once, if it is not packed in parts.
     free = not any(roles.right.strides.get(c) for c in roles.outer)
-    packing = _packing(roles.right, roles.column, roles.summed, shape, free=free)
+    packing = _packing(roles.right, roles.column, roles.summed, roles.sizes, shape, free=free)
     free, lanes = free and packing > 0, lanes if roles.column else 1
     once = replace(shape, packings=1) if free else shape
     tiles, shared, cost = best_tiles(once, lanes, registers, team, packing, grain)
@@ -278,7 +298,13 @@ def _operand(node: Node, letters: str, memory: set[Node], strong: bool) -> Opera
 
 
 def _packing(
-    right: Operand, column: str, summed: Sequence[str], shape: Shape, *, free: bool
+    right: Operand,
+    column: str,
+    summed: Sequence[str],
+    sizes: dict[str, int],
+    shape: Shape,
+    *,
+    free: bool,
 ) -> float:
     """Cycles for packing a vector of the right operand, or 0 where it is read where it lies.
 
@@ -290,11 +316,24 @@ def _packing(
         return 0
     if right.strides[column] not in (0, 1):
         return TURN
-    apart = max(abs(right.strides[c]) for c in summed) * shape.itemsize
+    apart = _apart(right, summed, sizes) * shape.itemsize
     if shape.rows >= 48 and shape.steps >= 48 and apart >= _APART:
         return COPY
     is_long = shape.steps >= _MANY_STEPS and shape.rows * shape.outer >= _MANY_ROWS
+    if shape.columns <= _TOGETHER and abs(right.strides[summed[-1]]) == shape.columns:
+        return 0
     return COPY if free and is_long and shape.outer > 1 else 0
+
+
+def _apart(right: Operand, summed: Sequence[str], sizes: dict[str, int]) -> int:
+    """How many numbers lie between rows of the right operand that are used shortly after each
+    other: what comes after many rows that follow each other closely does not count."""
+    found, run = 0, 1
+    for letter in reversed(summed):
+        if run < _RUN:
+            found = max(found, abs(right.strides[letter]))
+        run *= sizes[letter]
+    return found
 
 
 def _depth(shape: Shape, tiles: Tiles, summed: Sequence[str], sizes: dict[str, int]) -> int:

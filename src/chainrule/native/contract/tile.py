@@ -12,6 +12,7 @@ from chainrule.native.places import Coordinate, Rows, plus, scaled
 from chainrule.native.writer import Writer, tail_mask
 
 Index = dict[str, Value]
+_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ def accumulate(
     def step(inner: Index) -> None:
         right = _right(w, p, inner, columns, panel, kind)
         starts = _row_starts(w, p, inner, rows)
+        if p.skips:
+            soon = plus(fn, starts[0], index(_LINE // p.itemsize))
+            fn.prefetch(fn.at(w.pointers[p.left.memory], soon, kind), write=False, nearest=False)
         for there, line in zip(starts, slots, strict=True):
             left = _factors(w, p.left, p.column, there, columns)
             for x, y, slot in zip(left, right, line, strict=True):
