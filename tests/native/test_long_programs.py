@@ -12,8 +12,9 @@ import chainrule as cr
 from chainrule.graph import ArrayType, Graph, build
 from chainrule.native.likeness import likeness
 from chainrule.native.program import NativeProgram
-from chainrule.native.regions import buffers, fuse
+from chainrule.native.regions import fuse
 from chainrule.native.splitting import split_sums
+from chainrule.native.stored import buffers
 from chainrule.reference import Interpreter
 from chainrule.rewrite import rewrite
 

@@ -11,7 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule.graph import ArrayType, Graph, build
 from chainrule.native.program import NativeProgram
-from chainrule.native.regions import rows_read_in_place
+from chainrule.native.stored import rows_read_in_place
 from chainrule.reference import Interpreter
 from chainrule.runtime.batches import choosing
 

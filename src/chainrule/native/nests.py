@@ -149,7 +149,8 @@ def _reduction(
 
     outer = [loop(axis, number == 0) for number, axis in enumerate(kept)]
     nest.enter(*outer, *(loop(axis, False) for axis in axes))
-    nest.say(f"{names[lead]} = {lead.op} with {names[lead.operands[0]]}")
+    for node in region.members:
+        nest.say(f"{names[node]} = {node.op} with {names[node.operands[0]]}")
     nest.leave(len(axes))
     nest.say(*_stores(region, names))
     return nest.done()
@@ -185,8 +186,6 @@ def _contraction(region: Region, names: dict[Node, str], p: Plan) -> LoopNest:
     nest.enter(*summed)
     nest.say(f"tile of {tile} += {left} * {right}")
     nest.leave(len(summed))
-    if p.depth:
-        nest.leave(2)
-        nest.enter(Loop(f"{p.row} (inside)", p.block * tiles.rows))
-    nest.say(*_stores(region, names, region.lead))
+    when = f"with the last {p.summed[0]}: " if p.depth else ""
+    nest.say(*(f"{when}{told}" for told in _stores(region, names, region.lead)))
     return nest.done()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
@@ -12,6 +13,8 @@ from chainrule.native.ir import Function, Value, index, literal
 from chainrule.native.places import Coordinate, Place, affine, offset_of, row_major, scaled
 from chainrule.native.regions import Region
 from chainrule.native.writer import FEW, Writer, few_or_nest, nest, vector_axis
+
+_SUMS = 12  # vectors of sums at a time
 
 
 def combine(fn: Function, op: str, x: Value, y: Value) -> Value:
@@ -42,94 +45,123 @@ def across(fn: Function, op: str, x: Value) -> Value:
 
 
 def emit_reduction(w: Writer, region: Region, lanes: int) -> None:
-    """A sum or a maximum over axes. Each result is computed in one fixed order: along the last
-    axis in vectors whose lanes are combined at the end, along others one after the other."""
-    node = region.lead
-    assert node is not None
-    fn, (x,), axes = w.fn, node.operands, node["axes"]
-    kind = short_name(node.type.dtype)
-    start = 0 if node.op == "sum" else elementwise.identity_of_max(kind)
-    kept = [i for i in range(x.ndim) if i not in axes]
-    last = x.ndim - 1
-    side = _side_by_side(x.shape, axes, kept, lanes)
+    """Sums or maxima over the same axes of one domain. Each result is computed in one fixed order:
+    along the last axis in vectors whose lanes are combined at the end, along others one after the
+    other."""
+    lead = region.lead
+    assert lead is not None
+    _Reductions(w, region.members, lead.operands[0], lead["axes"], lanes).emit()
 
-    def place_of(outer: dict[int, Coordinate]) -> Place:
-        return tuple(outer[i] for i in range(x.ndim))
 
-    def accumulate(slot: Value, place: Place) -> None:
-        found = w.value(x, place)
-        identity = fn.splat(literal(start, kind), w.lanes)
-        if w.mask is not None:
-            found = fn.select(w.mask, found, identity)
-        fn.put(slot, combine(fn, node.op, fn.get(slot, kind, w.lanes), found))
+@dataclass
+class _Reductions:
+    w: Writer
+    members: Sequence[Node]  # reductions over the same axes, of the same kind
+    x: Node  # what the first of them reduces
+    axes: tuple[int, ...]
+    lanes: int
 
-    def row(outer: dict[int, Coordinate]) -> None:
-        """One result, from vectors along the last axis."""
-        slot = fn.slot(kind, lanes)
-        fn.put(slot, fn.splat(literal(start, kind), lanes))
-        rest = [i for i in axes if i != last]
+    def __post_init__(self) -> None:
+        node, self.kept = self.members[0], [i for i in range(self.x.ndim) if i not in self.axes]
+        self.op, self.kind = node.op, short_name(node.type.dtype)
+        self.start = 0 if node.op == "sum" else elementwise.identity_of_max(self.kind)
+        self.side = _side_by_side(self.x.shape, self.axes, self.kept, self.lanes)
+
+    def emit(self) -> None:
+        if not self.x.ndim:
+            self.w.enter((), 0, None)
+            self._put([self.w.value(member.operands[0], ()) for member in self.members], ())
+            return
+        loops = [i for i in self.kept if i != self.side]
+        finish = self._row if self.side < 0 else self._columns
+        sizes = [self.x.shape[i] for i in loops]
+        nest(self.w, sizes, lambda p: finish(dict(zip(loops, p, strict=True))))
+
+    def _row(self, outer: dict[int, Coordinate]) -> None:
+        """One result of each, from vectors along the last axis."""
+        w, fn, x, last = self.w, self.w.fn, self.x, self.x.ndim - 1
+        slots = self._slots(self.lanes)
+        rest = [i for i in self.axes if i != last]
 
         def body(inner: Place) -> None:
             there = {**outer, **dict(zip(rest, inner, strict=True))}
             before = tuple(there[i] for i in range(last))
-            vector_axis(w, x.shape[last], lanes, before, (), lambda p: accumulate(slot, p))
+            vector_axis(w, x.shape[last], self.lanes, before, (), lambda p: self._take(slots, p))
 
         nest(w, [x.shape[i] for i in rest], body)
-        total = across(fn, node.op, fn.get(slot, kind, lanes))
+        totals = [across(fn, self.op, fn.get(slot, self.kind, self.lanes)) for slot in slots]
         w.enter((), 0, None)
-        place = tuple(outer[i] for i in kept)
-        w.write(node, total, offset_of(fn, place, row_major(node.shape)))
+        self._put(totals, tuple(outer[i] for i in self.kept))
 
-    def columns(outer: dict[int, Coordinate]) -> None:
+    def _columns(self, outer: dict[int, Coordinate]) -> None:
         """Some vectors of neighbouring results at a time."""
-        several = _vectors_beside(x, axes, side, lanes, alone=not outer)
+        w, lanes, side = self.w, self.lanes, self.side
+        several = self._vectors_beside(alone=not outer)
 
         def body(place: Place) -> None:
-            width, mask = w.lanes, w.mask
-            sides = [affine(fn, place[-1], 1, v * lanes) for v in range(several)]
-            slots = [fn.slot(kind, width) for _ in sides]
-            for slot in slots:
-                fn.put(slot, fn.splat(literal(start, kind), width))
-
-            def inner(reduced: Place) -> None:
-                for slot, here in zip(slots, sides, strict=True):
-                    there = {**outer, side: here, **dict(zip(axes, reduced, strict=True))}
-                    element = place_of(there)
-                    w.enter(element, width, mask)
-                    accumulate(slot, element)
-
-            few_or_nest(w, [x.shape[i] for i in axes], inner)
-            w.enter((), width, mask)
-            for slot, here in zip(slots, sides, strict=True):
-                result = tuple({**outer, side: here}[i] for i in kept)
-                found = fn.get(slot, kind, width)
-                w.write(node, found, offset_of(fn, result, row_major(node.shape)))
+            sides = [affine(w.fn, place[-1], 1, v * lanes) for v in range(several)]
+            self._side_by_side(outer, sides)
 
         if several == 1:
-            vector_axis(w, x.shape[side], lanes, (), (), body)
+            vector_axis(w, self.x.shape[side], lanes, (), (), body)
             return
-        first, last = w.split(x.shape[side] // (several * lanes))
-        with fn.loop(first, last) as block:
-            w.enter((Coordinate(scaled(fn, block, several * lanes), 1),), lanes, None)
+        first, last = w.split(self.x.shape[side] // (several * lanes))
+        with w.fn.loop(first, last) as block:
+            w.enter((Coordinate(scaled(w.fn, block, several * lanes), 1),), lanes, None)
             body(w.place)
 
-    if not x.ndim:
-        w.enter((), 0, None)
-        w.write(node, w.value(x, ()), Coordinate(index(0)))
-        return
-    loops = [i for i in kept if i != side]
-    finish = row if side < 0 else columns
-    nest(w, [x.shape[i] for i in loops], lambda p: finish(dict(zip(loops, p, strict=True))))
+    def _side_by_side(self, outer: dict[int, Coordinate], sides: Sequence[Coordinate]) -> None:
+        """The results at these places along the axis of vectors."""
+        w, x, side = self.w, self.x, self.side
+        width, mask = w.lanes, w.mask
+        slots = [self._slots(width) for _ in sides]
 
+        def inner(reduced: Place) -> None:
+            for beside, here in zip(slots, sides, strict=True):
+                there = {**outer, side: here, **dict(zip(self.axes, reduced, strict=True))}
+                element = tuple(there[i] for i in range(x.ndim))
+                w.enter(element, width, mask)
+                self._take(beside, element)
 
-def _vectors_beside(x: Node, axes: Sequence[int], side: int, lanes: int, *, alone: bool) -> int:
-    """How many vectors of results a long reduction takes together: each element that it adds lies
-    in a line of memory of its own otherwise, and each sum waits for the one before. Two blocks at
-    least are left for threads to share, where that axis is `alone`."""
-    if math.prod(x.shape[i] for i in axes) <= FEW:
-        return 1
-    fitting = (n for n in (8, 4, 2) if x.shape[side] % (n * lanes) == 0)
-    return next((n for n in fitting if x.shape[side] > n * lanes or not alone), 1)
+        few_or_nest(w, [x.shape[i] for i in self.axes], inner)
+        w.enter((), width, mask)
+        for beside, here in zip(slots, sides, strict=True):
+            result = tuple({**outer, side: here}[i] for i in self.kept)
+            self._put([w.fn.get(slot, self.kind, width) for slot in beside], result)
+
+    def _slots(self, width: int) -> list[Value]:
+        """A slot for each reduction, with what it begins with."""
+        fn = self.w.fn
+        slots = [fn.slot(self.kind, width) for _ in self.members]
+        for slot in slots:
+            fn.put(slot, fn.splat(literal(self.start, self.kind), width))
+        return slots
+
+    def _take(self, slots: Sequence[Value], place: Place) -> None:
+        """One more vector of elements into each."""
+        w, fn = self.w, self.w.fn
+        identity = fn.splat(literal(self.start, self.kind), w.lanes)
+        for member, slot in zip(self.members, slots, strict=True):
+            found = w.value(member.operands[0], place)
+            if w.mask is not None:
+                found = fn.select(w.mask, found, identity)
+            fn.put(slot, combine(fn, self.op, fn.get(slot, self.kind, w.lanes), found))
+
+    def _put(self, found: Sequence[Value], place: Place) -> None:
+        for member, total in zip(self.members, found, strict=True):
+            self.w.write(member, total, offset_of(self.w.fn, place, row_major(member.shape)))
+
+    def _vectors_beside(self, *, alone: bool) -> int:
+        """How many vectors of results long reductions take together: each element that they add
+        lies in a line of memory of its own otherwise, and each sum waits for the one before. Two
+        blocks at least are left for threads to share, where that axis is `alone`; and all sums stay
+        in registers."""
+        x, lanes, size = self.x, self.lanes, self.x.shape[self.side]
+        if math.prod(x.shape[i] for i in self.axes) <= FEW:
+            return 1
+        fitting = [n for n in (8, 4, 2) if n * len(self.members) <= _SUMS]
+        whole = (n for n in fitting if size % (n * lanes) == 0)
+        return next((n for n in whole if size > n * lanes or not alone), 1)
 
 
 def _side_by_side(

@@ -1,4 +1,4 @@
-"""Graph -> regions: which values get memory, and which are computed together.
+"""Graph -> regions: which values are computed together, once `stored` has said which get memory.
 
 A region is one kernel to be: a set of values that one pass over one domain computes. Elementwise
 work and views are never stored on their own; they are computed where they are read.
@@ -6,31 +6,24 @@ work and views are never stored on their own; they are computed where they are r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from chainrule.graph import OPS, WITH_BODY, Graph, Node, build, made_by, users
-from chainrule.graph.ops import split_spec
+from chainrule.graph import OPS, WITH_BODY, Graph, Node, build, made_by
 from chainrule.graph.types import TupleType
 
 VIEWS = frozenset({"broadcast", "transpose", "slice", "reverse", "reshape", "window"})
-# Ops that read their operands by address, so these must lie in memory.
-_ADDRESSING = frozenset({"contract", "argsort", "scatter", "take"})
 # Ops that are a kernel of their own kind; `is_side_by_side` has the exception.
-_OWN_KERNEL = frozenset(
+OWN_KERNEL = frozenset(
     "contract sum max argmax argsort scatter random_bits pad concatenate fold".split()
 )
-_FREE = frozenset({"constant", "iota", "input"})
-_CHEAP = frozenset({"cast", "not", "stop", "negative"})
-_ARITHMETIC = frozenset({"add", "subtract", "multiply"})  # cheap too, with one number for all
+_REDUCTIONS = frozenset({"sum", "max"})
+_MOST_SUMS = 4  # reductions that one kernel makes side by side
 # Kernels that can do elementwise work on what they made before they put it down.
 _HOSTS = frozenset({"map", "contract", "fold"})
-_LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
 _MOST_PARTS = 8  # of a concatenation that are computed in one pass
-_SHORT = 16  # an axis that fills no vector
-_DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
 
 
 @dataclass
@@ -40,7 +33,8 @@ class Region:
     kind: str
     domain: tuple[int, ...]
     lead: Node | None = None  # the reduction, contraction, ... ; None for a map
-    members: list[Node] = field(default_factory=list)  # values computed here that have names
+    members: list[Node] = field(default_factory=list)  # values computed here that have names; of
+    # reductions over the same axes, all of them
     stored: list[Node] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -77,146 +71,9 @@ def is_unit_reshape(node: Node) -> bool:
     return before == [n for n in node.shape if n != 1]
 
 
-def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
-    """The values that need memory of their own; `in_place` are chosen rows that are read where
-    they lie."""
-    nodes = graph.nodes()
-    kept = {n for n in graph.outputs if n.op != "input"}
-    read = (n for node in nodes if _reads_addresses(node) for n in node.operands)
-    computed = _times_computed(nodes, kept | {_addressed(n, ()) for n in read})
-    reused: set[Node] = set()
-    pinned = set(kept)  # what must have memory for another reason than to be computed once
-    depth: dict[Node, int] = {}
-    for node in nodes:
-        if node.op in _OWN_KERNEL or node.op == "part":
-            kept.add(node)
-        if node.op == "constant" and node.type.size != 1:
-            kept.add(node)
-        if computed[node] > 1 and not _is_trivial(node) and node not in in_place:
-            reused |= {node} - kept
-            kept.add(node)
-        if node.op == "reshape" and not is_unit_reshape(node):
-            behind = [memory_behind(node.operands[0])]
-        elif node.op in WITH_BODY:  # a step reads its rows at an address
-            behind = [memory_behind(n) for n in node.operands]
-        else:
-            behind = []
-        kept.update(behind)
-        pinned.update(behind)
-        if _reads_addresses(node):
-            for operand in node.operands:
-                pinned.add(_make_addressable(operand, kept, in_place))
-        below = [depth[n] for n in node.operands if n not in kept]
-        depth[node] = 1 + max(below, default=0)
-        if depth[node] > _DEEPEST:
-            kept.add(node)
-    kept -= {n for n in reused - pinned if _is_light(n, kept)}
-    return {n for n in kept if n.op != "input" and n.op not in WITH_BODY}
-
-
-def _is_light(node: Node, kept: set[Node]) -> bool:
-    """Whether computing a value anew is as cheap as reading it: a comparison of what is read from
-    memory anyway."""
-    if node.op not in _LIGHT:
-        return False
-    sources = [_behind_views(n) for n in node.operands]
-    return all(n in kept or n.op in ("input", "constant") for n in sources)
-
-
-def _behind_views(node: Node) -> Node:
-    while node.op in VIEWS:
-        (node,) = node.operands
-    return node
-
-
-def _is_trivial(node: Node) -> bool:
-    """Whether a value is rather computed than read: what it is computed of is stored instead, once
-    for all that are made of it like this."""
-    if node.op in _ARITHMETIC:
-        return any(_is_number(n) for n in node.operands)
-    return node.op in _FREE or node.op in VIEWS or node.op in _CHEAP
-
-
-def _is_number(node: Node) -> bool:
-    """One known number, repeated."""
-    while node.op == "broadcast":
-        (node,) = node.operands
-    return node.op == "constant" and node.type.size == 1
-
-
-def _reads_addresses(node: Node) -> bool:
-    return node.op in _ADDRESSING or node.op == "window"  # windows show elements many times
-
-
-def _times_computed(nodes: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
-    """How often each value would be computed if it were not stored: once for each reader, and
-    through a view or a cast, once for each of its readers."""
-    readers = users(nodes)
-    times: dict[Node, int] = {}
-    for node in reversed(nodes):
-        through = [r for r in readers.get(node, ()) if _is_trivial(r) and r not in kept]
-        others = len(readers.get(node, ())) - len(through)
-        times[node] = min(others + sum(times[r] for r in through), 2)
-    return times
-
-
 def memory_behind(node: Node) -> Node:
     """What must be contiguous memory for a reshape of `node` to be the same memory."""
     while node.op == "reshape":
-        (node,) = node.operands
-    return node
-
-
-def rows_read_in_place(graph: Graph, numbers: Collection[Node]) -> set[Node]:
-    """Choices of rows by `numbers` that need no copy: only contractions read them, through views,
-    and never with vectors along the rows."""
-    readers = users(graph.nodes())
-
-    def is_read_well(node: Node, axis: int) -> bool:
-        """Whether all readers of an array whose rows lie along `axis` can do with an address."""
-        if node in graph.outputs:
-            return False
-        for reader in readers.get(node, ()):
-            if reader.op == "transpose":
-                ok = is_read_well(reader, reader["axes"].index(axis))
-            elif reader.op in ("slice", "reverse"):
-                ok = is_read_well(reader, axis)
-            elif reader.op == "window":
-                ok = axis not in reader["axes"] and is_read_well(reader, axis)
-            else:
-                ok = reader.op == "contract" and not _runs_along(reader, node, axis)
-            if not ok:
-                return False
-        return True
-
-    chosen = [n for n in graph.nodes() if n.op == "take" and n.operands[1] in numbers]
-    found = [n for n in chosen if n["axis"] == 0 and n.operands[1].ndim == 1]
-    return {n for n in found if memory_behind(n.operands[0]).op == "input" and is_read_well(n, 0)}
-
-
-def _runs_along(contraction: Node, operand: Node, axis: int) -> bool:
-    """Whether the vectors of a contraction may run along an operand's axis: the last axis of the
-    result that is longer than 1, or one that is taken instead of a short last one."""
-    *letters, result = split_spec(contraction["spec"])
-    sides = zip(letters, contraction.operands, strict=True)
-    long = [c for c, size in zip(result, contraction.shape, strict=True) if size != 1]
-    along = {names[axis] for names, x in sides if x is operand}
-    short = len(long) > 1 and contraction.shape[result.index(long[-1])] < _SHORT
-    return bool(along & set(long if short else long[-1:]))
-
-
-def _make_addressable(node: Node, kept: set[Node], in_place: Collection[Node]) -> Node:
-    """Makes sure that a value can be read by address: memory, or an affine view of memory. Returns
-    the value whose memory it is."""
-    node = _addressed(node, kept)
-    if node.op != "input" and node not in in_place:
-        kept.add(node)
-    return node
-
-
-def _addressed(node: Node, kept: Collection[Node]) -> Node:
-    """The value whose memory is read where this one is asked for by address."""
-    while node not in kept and node.op in VIEWS:
         (node,) = node.operands
     return node
 
@@ -236,14 +93,36 @@ def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
             continue
         if node not in kept or node.op in ("constant", "part"):
             continue
-        if node.op in _OWN_KERNEL and not is_flag(node) and not is_side_by_side(node):
-            domain = node.shape if node.op == "contract" else _domain(node)
-            regions.append(Region(node.op, domain, node, [node]))
-            home[node] = len(regions) - 1
+        if node.op in OWN_KERNEL and not is_flag(node) and not is_side_by_side(node):
+            beside = _beside(node, regions, home, kept)
+            if beside < 0:
+                domain = node.shape if node.op == "contract" else _domain(node)
+                regions.append(Region(node.op, domain, node, []))
+            regions[beside].members.append(node)
+            home[node] = beside % len(regions)
             continue
         home[node] = _place(node, regions, home, kept)
     _drop_unread(graph, regions, kept)
     return regions
+
+
+def _beside(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
+    """The first region that a sum or a maximum can join: one that takes the same axes of what it
+    reads too, such as the two sums of a normalisation's gradient. -1 where there is none."""
+    if node.op not in _REDUCTIONS:
+        return -1
+    mine = {source for source, _ in reads(node, kept)}
+    first = max((home[source] + 1 for source in mine if source in home), default=0)
+    for number in range(first, len(regions)):
+        region = regions[number]
+        if region.kind != node.op or region.domain != _domain(node):
+            continue
+        lead = region.members[0]
+        alike = lead["axes"] == node["axes"] and lead.type == node.type
+        theirs = {source for n in region.members for source, _ in reads(n, kept)}
+        if alike and len(region.members) < _MOST_SUMS and mine & theirs:
+            return number
+    return -1
 
 
 def _results(loop: Node, read: Sequence[Node]) -> list[Node]:
@@ -265,8 +144,12 @@ def _domain(node: Node) -> tuple[int, ...]:
 def reads(node: Node, kept: set[Node]) -> list[tuple[Node, bool]]:
     """The memory a value is computed from, and whether it is read at the same place only."""
     found: dict[Node, bool] = {}
+    seen: set[tuple[Node, bool]] = set()
 
     def visit(current: Node, same_place: bool) -> None:
+        if (current, same_place) in seen:
+            return
+        seen.add((current, same_place))
         for operand in current.operands:
             moves = not (OPS[current.op].elementwise or is_flag(current))
             same = same_place and (not moves or is_side_by_side(current))

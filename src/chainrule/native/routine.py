@@ -15,10 +15,12 @@ from chainrule.graph import WITH_BODY, Graph, Node, build, made_by
 from chainrule.graph.text import value_names
 from chainrule.native.indices import Words, words_of
 from chainrule.native.memory import Layout, plan_memory
-from chainrule.native.regions import buffers, fuse, rows_read_in_place
+from chainrule.native.padding import share_padded
+from chainrule.native.regions import fuse
 from chainrule.native.rowwise import rows_apart
 from chainrule.native.schedule import Scheduled, schedule, shared_work, useful_threads
 from chainrule.native.splitting import split_sums
+from chainrule.native.stored import buffers, rows_read_in_place
 from chainrule.native.workspace import workspace
 
 _F64 = np.dtype(np.float64)
@@ -74,7 +76,7 @@ def _planned(
 ) -> Routine:
     """The routine of a program, or of the body of a `loop`. Equal bodies are planned once: they are
     `known`."""
-    graph = split_sums(graph)
+    graph = share_padded(split_sums(graph))
     bodies: dict[Node, Routine] = {}
     for node in graph.nodes():
         if node.op in WITH_BODY:

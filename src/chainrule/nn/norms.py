@@ -77,7 +77,7 @@ class LayerNorm(Layer):
         x = _checked_input(self, x)
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = (centred * centred).mean(axis=-1, keepdims=True)
-        return centred / np.sqrt(variance + self.eps) * self.scale + self.shift
+        return centred * (1.0 / np.sqrt(variance + self.eps)) * self.scale + self.shift
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class GroupNorm(Layer):
         axes = (*range(1, split.ndim - 2), split.ndim - 1)
         centred = split - split.mean(axis=axes, keepdims=True)
         variance = (centred * centred).mean(axis=axes, keepdims=True)
-        normal = centred / np.sqrt(variance + self.eps)
+        normal = centred * (1.0 / np.sqrt(variance + self.eps))
         return normal.reshape(x.shape) * self.scale + self.shift
 
 
@@ -191,7 +191,8 @@ class BatchNorm(Layer):
             centred = x - mean
             variance = (centred * centred).mean(axis=axes)
             self._remember(context, mean, variance * (count / (count - 1)))
-        return centred / np.sqrt(variance + self.eps) * self.scale + self.shift
+        # One factor for each channel: what is done for each number is a product and a sum.
+        return centred * (self.scale / np.sqrt(variance + self.eps)) + self.shift
 
     def _remember(self, context: Context, mean: Any, variance: Any) -> None:
         """Moves the running statistics a little; in a net that calls this layer twice in one pass,

@@ -14,29 +14,20 @@ from dataclasses import dataclass, replace
 from chainrule.graph import Node
 from chainrule.graph.ops import split_spec, strong_marks
 from chainrule.native.contract.costs import (
-    COPY,
     FAR,
     MOST_ROWS,
     PAGE,
-    PANEL_BYTES,
     SCATTER,
     STORE,
-    TURN,
     Shape,
     Tiles,
     best_tiles,
 )
+from chainrule.native.contract.panels import depth_of, packing_cost
 from chainrule.native.places import Rows, view_of
 
-_APART = 2048  # bytes between rows that push each other out
-_RUN = 16  # rows after which it does not matter where the next ones lie
 _SMALL = 1 << 17  # bytes that are in cache anyway
 _SKIP = 256  # bytes between lines that follow each other
-_LARGE = 1 << 19  # bytes; half of the second-level cache
-_TOGETHER = 64  # columns at most of rows that follow each other: they lie as a panel would
-_MANY_ROWS = 256  # for which a panel is packed just so that it lies together, if its sums have
-_MANY_STEPS = 192  # so many steps: fewer fit into the nearest cache as they are
-_STEPS = 128  # of sums that are taken together then
 _BLOCK_ROWS = 240  # results of one panel that wait for the rest of their sums
 
 
@@ -259,14 +250,16 @@ def _chosen(
     )
     # A panel that is the same for all outer letters is packed once, if it is not packed in parts.
     free = not any(roles.right.strides.get(c) for c in roles.outer)
-    packing = _packing(roles.right, roles.column, roles.summed, roles.sizes, shape, free=free)
+    packing = packing_cost(
+        roles.right.strides, roles.column, roles.summed, roles.sizes, shape, free=free
+    )
     free, lanes = free and packing > 0, lanes if roles.column else 1
     once = replace(shape, packings=1) if free else shape
     tiles, shared, cost = best_tiles(once, lanes, registers, team, packing, grain)
-    depth = _depth(shape, tiles, roles.summed, roles.sizes)
+    depth = depth_of(shape, tiles, roles.summed, roles.sizes)
     if depth and free:
         tiles, shared, cost = best_tiles(shape, lanes, registers, team, packing, grain)
-        depth = _depth(shape, tiles, roles.summed, roles.sizes)
+        depth = depth_of(shape, tiles, roles.summed, roles.sizes)
     chosen = Plan(
         roles.row,
         roles.column,
@@ -295,58 +288,3 @@ def _operand(node: Node, letters: str, memory: set[Node], strong: bool) -> Opera
     if chosen:
         strides[chosen] = view.rows.step
     return Operand(view.memory, strides, view.first, strong, view.rows, chosen)
-
-
-def _packing(
-    right: Operand,
-    column: str,
-    summed: Sequence[str],
-    sizes: dict[str, int],
-    shape: Shape,
-    *,
-    free: bool,
-) -> float:
-    """Cycles for packing a vector of the right operand, or 0 where it is read where it lies.
-
-    What lies across memory would be gathered anew for each row of tiles. What lies along memory is
-    packed where rows far apart would push each other out of the cache, and where it is `free` of
-    the outer letters and so many rows use it that packing costs next to nothing.
-    """
-    if not column or not summed or shape.rows < 4:
-        return 0
-    if right.strides[column] not in (0, 1):
-        return TURN
-    apart = _apart(right, summed, sizes) * shape.itemsize
-    if shape.rows >= 48 and shape.steps >= 48 and apart >= _APART:
-        return COPY
-    is_long = shape.steps >= _MANY_STEPS and shape.rows * shape.outer >= _MANY_ROWS
-    if shape.columns <= _TOGETHER and abs(right.strides[summed[-1]]) == shape.columns:
-        return 0
-    return COPY if free and is_long and shape.outer > 1 else 0
-
-
-def _apart(right: Operand, summed: Sequence[str], sizes: dict[str, int]) -> int:
-    """How many numbers lie between rows of the right operand that are used shortly after each
-    other: what comes after many rows that follow each other closely does not count."""
-    found, run = 0, 1
-    for letter in reversed(summed):
-        if run < _RUN:
-            found = max(found, abs(right.strides[letter]))
-        run *= sizes[letter]
-    return found
-
-
-def _depth(shape: Shape, tiles: Tiles, summed: Sequence[str], sizes: dict[str, int]) -> int:
-    """Sums too long for a panel to stay in the cache are taken in parts of equal length."""
-    panel = shape.steps * tiles.width * shape.itemsize
-    if shape.rows <= tiles.rows:
-        return 0
-    # Where rows lie side by side, each line of memory has numbers for several tiles: they should
-    # find it near still.
-    across = shape.apart == shape.itemsize and shape.rows * shape.steps * shape.itemsize > _LARGE
-    if panel <= PANEL_BYTES and not across:
-        return 0
-    size = sizes[summed[0]]
-    parts = -(-2 * panel // PANEL_BYTES) if panel > PANEL_BYTES else 1
-    parts = min(max(parts, -(-shape.steps // _STEPS) if across else 1), size)
-    return -(-size // parts)
