@@ -117,5 +117,5 @@ def test_rows_side_by_side_in_a_large_operand(strong: str) -> None:
     graph = Graph("step", (*nodes, w), (moved, build.negative(moved)), ("a", "b"))
     program = NativeProgram(graph)
     (entry,) = program.scheduled
-    assert "with the last b" in str(program.nest(entry, program.routine.names))
+    assert "with the last a: store" in str(program.nest(entry, program.routine.names))
     assert_agree(graph, [x, y, normal(512, 128)], ulps=256)
