@@ -41,9 +41,10 @@ class Step:
     # --- what is stored -----------------------------------------------------------------------
 
     def needs(self, results: Sequence[Node]) -> list[Node]:
-        """The values of the way there from which the results can be computed: what is stored, and
-        inputs of the body."""
+        """The values of the way there from which the results can be computed: what is stored, or
+        those parts of it that are read, and inputs of the body."""
         found: dict[Node, None] = {}
+        readers: dict[Node, set[Node]] = {}
         seen: set[Node] = set()
         pending = list(results)
         while pending:
@@ -53,8 +54,16 @@ class Step:
             seen.add(node)
             if node.op == "input" or self._is_stored(node):
                 found[node] = None
-            else:
-                pending += node.operands
+                continue
+            pending += node.operands
+            for operand in node.operands:
+                readers.setdefault(operand, set()).add(node)
+        whole = set(results)
+        for node in [n for n in found if n.op != "input" and n not in whole]:
+            parts = readers[node]
+            if all(n.op == "slice" for n in parts) and _size(parts) < node.type.size:
+                del found[node]
+                found |= dict.fromkeys(parts)
         return sorted(found, key=lambda n: n.serial)
 
     def _is_stored(self, node: Node) -> bool:
@@ -126,6 +135,10 @@ class Step:
             both = [self.terms(n) for n in node.operands]
             return None if None in both else [n for part in both for n in part or ()]
         return self.terms(node.operands[0]) if node.op in _THROUGH else None
+
+
+def _size(nodes: Iterable[Node]) -> int:
+    return sum(n.type.size for n in nodes)
 
 
 def _source(node: Node) -> Node:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from chainrule.native.contract.costs import COPY, PANEL_BYTES, TURN, Shape, Tiles
 
-_APART = 2048  # bytes between rows that push each other out
+_APART = 1536  # bytes between rows that push each other out
 _RUN = 16  # rows after which it does not matter where the next ones lie
 _LARGE = 1 << 19  # bytes; half of the second-level cache
 _TOGETHER = 64  # columns at most of rows that follow each other: they lie as a panel would
