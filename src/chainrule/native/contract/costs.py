@@ -68,6 +68,7 @@ class Shape:
     store: float  # cycles for finishing one vector of results
     behind: int  # weights and moments that are read behind each sum, and changed
     packings: int  # how often the right operand is packed, where it is
+    pace: float = 1.0  # cycles for working on one vector: half as many for half a vector
 
     @property
     def foreign_left(self) -> float:
@@ -143,7 +144,8 @@ def _costs(shape: Shape, tiles: Tiles, team: int, packing: float) -> Iterator[tu
 
 def _tile_time(rows: int, vectors: int, shape: Shape) -> float:
     load = _load(shape, rows, vectors)
-    each = max(rows * vectors, load * vectors, vectors + _BROADCAST * rows, _LATENCY)
+    work = shape.pace * vectors
+    each = max(rows * work, load * work, work + _BROADCAST * rows, _LATENCY)
     each += (_NEIGHBOUR if shape.apart <= _CLOSE else _STREAM) * rows
     if shape.apart:
         meeting = rows * math.gcd(shape.apart, PAGE) / PAGE
