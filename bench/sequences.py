@@ -37,7 +37,11 @@ class _Sequences:
 class Recurrent(_Sequences):
     """A vector for each symbol, a recurrent layer as wide, and a dense layer. `kind` is "rnn"
     (Elman's), "gru" (its reset gate takes the state's product, as in cuDNN) or "lstm"; the gates
-    stand in PyTorch's order."""
+    stand in PyTorch's order.
+
+    Its arithmetic is counted as what has to be done: there are fewer symbols than places, so the
+    product of a symbol's vector with the layer's weights is needed once for each symbol.
+    """
 
     kind: str
     width: int = 128
@@ -49,8 +53,9 @@ class Recurrent(_Sequences):
         return {"rnn": 1, "gru": 3, "lstm": 4}[self.kind]
 
     def flops(self, batch: int) -> float:
-        forward = 2 * self.width * self.gates * self.width + self.width * self.symbols
-        return 6.0 * batch * self.time * forward
+        product, places = self.width * self.gates * self.width, batch * self.time
+        once = min(self.symbols, places) * product
+        return 6.0 * (places * (product + self.width * self.symbols) + once)
 
     def weights(self, random: np.random.Generator) -> Weights:
         width, wide = self.width, self.gates * self.width

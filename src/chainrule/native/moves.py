@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from chainrule.graph import Node
 from chainrule.graph.types import short_name
@@ -14,10 +15,11 @@ from chainrule.native.places import (
     offset_of,
     plus,
     row_major,
+    scaled,
     view_strides,
 )
 from chainrule.native.regions import Region, pads_lines
-from chainrule.native.writer import Writer, nest, vector_axis
+from chainrule.native.writer import Writer, nest, tail_mask, vector_axis
 
 
 def fill(w: Writer, node: Node, value: float, size: int, lanes: int) -> None:
@@ -109,32 +111,79 @@ def _copy(
 
 
 def emit_scatter(w: Writer, region: Region, lanes: int) -> None:
-    """Zeros, then every update added in order, so that repeated indices add up the same way."""
+    """Zeros, then every update added in order, so that repeated indices add up the same way. Where
+    updates are long, threads share their columns: each adds all updates in its own."""
     node = region.lead
     assert node is not None
     fn, (x, numbers), axis = w.fn, node.operands, node["axis"]
-    fill(w, node, 0, node.type.size, lanes)
-    memory, number_strides, first = view_strides(numbers, w.memory)
-    kind = short_name(memory.type.dtype)
-    strides = row_major(node.shape)
-    trailing = x.ndim > axis + numbers.ndim
+    if x.ndim == axis + numbers.ndim:
+        fill(w, node, 0, node.type.size, lanes)
+        nest(w, x.shape, lambda place: _scatter_one(w, node, place))
+        return
+    size, shared = x.shape[-1], w.parallel
+    beside = next(n for n in (8, 4, 2, 1) if size >= 2 * n * lanes or n == 1)
+    groups = size // (beside * lanes)
+    start, stop = w.split(groups)
+    with fn.loop(start, stop) as group:
+        _scatter_columns(w, node, scaled(fn, group, beside * lanes), [lanes] * beside, lanes)
+    w.parallel = False
+    first = groups * beside * lanes
+    rest = [min(lanes, size - column) for column in range(first, size, lanes)]
+    if rest:
+        with fn.when(fn.is_last_thread()) if shared else nullcontext():
+            _scatter_columns(w, node, index(first), rest, lanes)
 
-    def body(place: Place) -> None:
-        inner = place[axis : axis + numbers.ndim]
-        at = affine(fn, offset_of(fn, inner, number_strides), 1, first)
-        chosen = fn.cast(fn.load(fn.at(w.pointers[memory], at.scalar, kind), kind), "i64")
-        chosen = w.within(node, chosen)
+
+def _scatter_columns(
+    w: Writer, node: Node, column: Value, widths: Sequence[int], lanes: int
+) -> None:
+    """All updates in some vectors of columns, from `column` on."""
+    fn, (x, numbers), axis = w.fn, node.operands, node["axis"]
+    strides, kind = row_major(node.shape), short_name(node.type.dtype)
+
+    def each(before: Place, body: Callable[[Coordinate], None]) -> None:
+        for v, width in enumerate(widths):
+            mask = tail_mask(lanes, width) if width < lanes else None
+            last = Coordinate(plus(fn, column, index(v * lanes)), 1)
+            w.enter((*before, last), lanes, mask)
+            body(last)
+
+    def clear(before: Place) -> None:
+        zero = fn.splat(literal(0, kind), lanes)
+        each(before, lambda last: w.write(node, zero, offset_of(fn, (*before, last), strides)))
+
+    def add(before: Place) -> None:
+        chosen = _chosen(w, node, before)
         if not node["size"]:
             return
-        there = (*place[:axis], Coordinate(chosen), *place[axis + numbers.ndim :])
-        spot = offset_of(fn, there, strides)
+        there = (*before[:axis], Coordinate(chosen), *before[axis + numbers.ndim :])
+
+        def one(last: Coordinate) -> None:
+            spot = offset_of(fn, (*there, last), strides)
+            w.write(node, fn.add(w.read(node, spot), w.value(x, (*before, last))), spot)
+
+        each(before, one)
+
+    nest(w, node.shape[:-1], clear)
+    nest(w, x.shape[:-1], add)
+
+
+def _scatter_one(w: Writer, node: Node, place: Place) -> None:
+    fn, (x, _), axis = w.fn, node.operands, node["axis"]
+    w.enter(place, 0, None)
+    chosen = _chosen(w, node, place)
+    if node["size"]:
+        there = (*place[:axis], Coordinate(chosen))
+        spot = offset_of(fn, there, row_major(node.shape))
         w.write(node, fn.add(w.read(node, spot), w.value(x, place)), spot)
 
-    def scalar(place: Place) -> None:
-        w.enter(place, 0, None)
-        body(place)
 
-    if trailing:
-        nest(w, x.shape[:-1], lambda p: vector_axis(w, x.shape[-1], lanes, p, (), body))
-    else:
-        nest(w, x.shape, scalar)
+def _chosen(w: Writer, node: Node, place: Place) -> Value:
+    """Where an update is added, along the axis of indices."""
+    fn, numbers, axis = w.fn, node.operands[1], node["axis"]
+    memory, strides, first = view_strides(numbers, w.memory)
+    kind = short_name(memory.type.dtype)
+    at = affine(fn, offset_of(fn, place[axis : axis + numbers.ndim], strides), 1, first)
+    w.enter(place, 0, None)
+    chosen = fn.cast(fn.load(fn.at(w.pointers[memory], at.scalar, kind), kind), "i64")
+    return w.within(node, chosen)

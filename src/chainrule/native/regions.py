@@ -23,6 +23,7 @@ _REDUCTIONS = frozenset({"sum", "max"})
 _MOST_SUMS = 4  # reductions that one kernel makes side by side
 # Kernels that can do elementwise work on what they made before they put it down.
 _HOSTS = frozenset({"map", "contract", "fold"})
+_LONG_LINE = 64  # elements
 _MOST_PARTS = 8  # of a concatenation that are computed in one pass
 
 
@@ -63,6 +64,12 @@ def is_side_by_side(node: Node) -> bool:
 def pads_lines(node: Node) -> bool:
     """Whether a pad puts nothing between the elements of a line, so that it goes line by line."""
     return node.ndim > 1 and not node["interior"][-1]
+
+
+def scatters_lines(node: Node) -> bool:
+    """Whether a scatter adds lines so long that threads can share their columns."""
+    x, numbers = node.operands
+    return x.ndim > node["axis"] + numbers.ndim and x.shape[-1] >= _LONG_LINE
 
 
 def is_unit_reshape(node: Node) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from chainrule.graph import WITH_BODY, Node, multiply_adds
-from chainrule.native.regions import Region, is_flag, pads_lines, reads
+from chainrule.native.regions import Region, is_flag, pads_lines, reads, scatters_lines
 
 # Rough costs in nanoseconds on a present-day core; only their orders of magnitude matter.
 _MULTIPLY_ADD = 0.02
@@ -72,6 +72,8 @@ def _can_share(region: Region) -> bool:
         return len(region.domain) > 1
     if region.kind == "pad" and region.lead is not None:
         return pads_lines(region.lead)
+    if region.kind == "scatter" and region.lead is not None:
+        return scatters_lines(region.lead)
     return region.kind in ("map", "contract", "random_bits", "fold", "concatenate")
 
 

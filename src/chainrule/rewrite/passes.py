@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.graph import WITH_BODY, Graph, Node, build
 from chainrule.reference import Interpreter
+from chainrule.rewrite.choices import choose_last
 from chainrule.rewrite.loops import tidy_loops
 from chainrule.rewrite.rebuilding import rebuilt, remade
 from chainrule.rewrite.rules import simplified
@@ -92,8 +93,9 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("gather folds", gather_folds),
     ("fold constants", fold_constants),
     ("simplify again", simplify),
+    ("choose last", choose_last),
     ("share common", share_common),
 )
 
 # The passes that may change the last bits: they add up the same terms in another order.
-ROUNDING = frozenset({"gather folds", "tidy loops"})
+ROUNDING = frozenset({"gather folds", "tidy loops", "choose last"})
