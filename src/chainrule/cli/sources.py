@@ -22,7 +22,7 @@ from chainrule.data import (
     kind_at,
     known_sets,
 )
-from chainrule.data.corpus import HELD_OUT
+from chainrule.data.corpus import HELD_OUT, MOST_WORDS, text_files
 from chainrule.data.vocabulary import read_text
 from chainrule.errors import UsageError
 
@@ -67,24 +67,33 @@ def _sounds(arguments: Arguments) -> Source:
 
 
 def _text(arguments: Arguments) -> Source:
-    level = "word" if arguments.words else "character"
+    if arguments.vocabulary and not arguments.words:
+        raise UsageError(
+            "every character of a text is known, and --vocabulary says how many words are",
+            where=f"--vocabulary {arguments.vocabulary}",
+            do="leave it out, or give --words",
+        )
+    level, most = "word" if arguments.words else "character", _or(arguments.vocabulary, MOST_WORDS)
     context = _or(arguments.context, 64)
     is_recurrent = (arguments.net or FITTING["text"][0]) in RECURRENT
     streams = _streams(arguments, context) if is_recurrent else 0
-    return TextCorpus(arguments.data, level, context, streams)
+    return TextCorpus(arguments.data, level, context, streams, most=most)
 
 
 def _streams(arguments: Arguments, context: int) -> int:
-    """How many pieces of the text a recurrent network reads side by side, its state carried from
-    chunk to chunk: as many as a step has rows, where each piece has a few chunks of training and
-    held-out text; else 0, and every row stands alone. So do those of several files."""
-    wanted, path = _or(arguments.batch_size, _STREAMS), Path(arguments.data)
-    if not isinstance(wanted, int) or not path.is_file():
+    """How many streams a recurrent network reads side by side, its state carried from chunk to
+    chunk: as many as a step has rows, where each has a few chunks of training and held-out text;
+    else 0, and every row stands alone."""
+    wanted = _or(arguments.batch_size, _STREAMS)
+    if not isinstance(wanted, int):
         return 0
-    text = read_text(path)
-    symbols = len(text.split()) if arguments.words else len(text)
+    texts = [read_text(file) for file in text_files(Path(arguments.data))]
+    sizes = [len(text.split()) if arguments.words else len(text) for text in texts]
+    symbols = sum(sizes)
+    if len(sizes) > 1:  # each begins a row
+        symbols = context * sum(-(-(size - 1) // context) for size in sizes if size > 1)
     share = _or(arguments.validation, HELD_OUT)
-    held_out = share * symbols if share < 1 else share * symbols / max(len(text), 1)
+    held_out = (share if share < 1 else share / max(sum(map(len, texts)), 1)) * symbols
     parts = [part for part in (symbols - held_out, held_out) if part > 0]
     most = int(min(parts, default=0)) // (_CHUNKS * context)
     if arguments.batch_size is not None:
@@ -153,6 +162,7 @@ _GOES_WITH = {
     "seconds": ("sounds",),
     "context": ("text", "text table"),
     "words": ("text",),
+    "vocabulary": ("text",),
     "text": ("text table",),
     "forecast": ("forecast",),
     "horizon": ("forecast",),

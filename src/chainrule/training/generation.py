@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule import nn, tracing
 from chainrule.data import CorpusEncoder, Encoder
-from chainrule.data.vocabulary import PADDING, UNKNOWN, Vocabulary
+from chainrule.data.vocabulary import PADDING, UNKNOWN, Joined, Vocabulary
 from chainrule.errors import NonFiniteError, UsageError
 from chainrule.nn.layer import Layer
 from chainrule.nn.recurrent import Recurrent
@@ -129,18 +129,15 @@ def written(
     read = reader(net, encoder.context, threads, backend)
     never = [vocabulary.index[s] for s in (UNKNOWN, PADDING) if s in vocabulary.index]
     choose = _Choice(manner, never)
+    joined = Joined()
+    for symbol in begin.symbols:
+        joined.add(vocabulary.symbols[symbol])
     news: Sequence[int] = begin.symbols
     for _ in range(length):
-        last, new = news[-1], choose(read(news))
-        yield _piece(vocabulary, last, new)
+        new = choose(read(news))
+        text = vocabulary.symbols[new]
+        yield text if vocabulary.level == "character" else joined.add(text)
         news = (new,)
-
-
-def _piece(vocabulary: Vocabulary, last: int, new: int) -> str:
-    """What a symbol adds to a text; how a word is joined depends on the one before it."""
-    if vocabulary.level == "character":
-        return vocabulary.symbols[new]
-    return vocabulary.decode([last, new])[len(vocabulary.decode([last])) :]
 
 
 class _Choice:

@@ -39,7 +39,7 @@ from chainrule.training.progress import Standing
 from chainrule.training.settings import Settings
 from chainrule.training.step import Carry, Layout
 from chainrule.training.stepping import Stepping
-from chainrule.training.streams import resets_of
+from chainrule.training.streams import dealt, resets_of
 from chainrule.training.telling import StepResult, score_name
 
 Array = np.ndarray
@@ -101,6 +101,8 @@ class Loop:
         self._sources = self._columns
         if self._count == 1:
             self._sources = self._columns.take(self.train_rows)
+        elif resets is not None:  # other rows begin anew in each epoch
+            self._sources = Columns.of(self.dataset, self.row_weights, resets.copy())
         self._stepping = Stepping(self._step, self._sources.arrays, self._key, self._measured)
         self._started = self._told = self._saved = time.monotonic()
         self._before = self.standing.seconds
@@ -182,7 +184,12 @@ class Loop:
         if self._count == 1:  # one batch of all rows needs no order
             return np.arange(len(self.train_rows))
         if self.dataset.streams:  # a chunk goes on where the one before ended
-            return self.train_rows
+            order = dealt(self.dataset, self.train_rows, self.settings.seed, epoch)
+            resets = self._sources.resets
+            if resets is not None:
+                resets[...] = self._columns.resets
+                resets[order[: self.dataset.streams]] = True
+            return order
         return self.train_rows[permutation(len(self.train_rows), self.settings.seed, epoch)]
 
     def _rows(self, order: Array) -> Array:
