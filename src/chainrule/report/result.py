@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.observe.wording import count
+from chainrule.report.ending import STOPPED
 from chainrule.report.measures import in_reading_order, meaning, same_number
 from chainrule.report.scales import percent
 
@@ -95,7 +96,7 @@ def _which_weights(record: Record) -> list[str]:
     if not (ended and 0 <= ended.best_epoch < ended.epoch - 1) or not record.started:
         return []
     settings = record.started.config.get("settings")
-    if not isinstance(settings, Mapping) or ended.reason == "not finite":
+    if not isinstance(settings, Mapping) or ended.reason in STOPPED:
         return []
     best = f"epoch {ended.best_epoch + 1:,}"
     if settings.get("patience") is not None and ended.reason != "interrupted":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Dataset, permutation
-from chainrule.errors import FileError
+from chainrule.errors import ConvergenceError, FileError
 from chainrule.observe.events import (
     EpochEnded,
     Event,
@@ -74,6 +74,7 @@ class Loop:
     stop: StopRequest
     standing: Standing = field(default_factory=Standing)
     best: Best | None = None
+    failure: ConvergenceError | None = None  # why the run "did not converge"
 
     def __post_init__(self) -> None:
         rows, how = len(self.train_rows), (self.settings.backend, self.settings.threads)
@@ -132,10 +133,13 @@ class Loop:
         standing = self.standing
         if not standing.ended:  # a person who stops the run does not want to wait for it then
             self._judge.compile()
-        while standing.epoch < self.settings.epochs and not standing.ended:
-            if not self._epoch():
-                self._checkpoint()
-                return "interrupted"
+        try:
+            while standing.epoch < self.settings.epochs and not standing.ended:
+                if not self._epoch():
+                    self._checkpoint()
+                    return "interrupted"
+        except ConvergenceError as error:
+            self.failure, standing.ended = error, "not converged"
         standing.ended = standing.ended or "finished"
         self._checkpoint()
         return standing.ended
@@ -211,6 +215,8 @@ class Loop:
         standing.ended = taken.ended
         for step, result in taken.measured.items():
             self._tell_measures(step, result)
+        if taken.failed is not None:
+            raise taken.failed
         return taken.finite
 
     def _end_epoch(self, seconds: float) -> None:

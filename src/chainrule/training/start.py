@@ -79,8 +79,9 @@ def train(
     bit. `backend` is "native", or "reference" for the NumPy interpreter.
 
     Ctrl-C stops after the current step, saves, and returns the run so far. Raises NonFiniteError
-    (with the run so far as `.run`) when the loss or a weight stops being finite; DataError,
-    ShapeError and UsageError before the first step where the parts do not fit.
+    (with the run so far as `.run`) when the loss or a weight stops being finite, ConvergenceError
+    (likewise) where a fixed point is not reached; DataError, ShapeError and UsageError before the
+    first step where the parts do not fit.
     """
     if resume and backend is None:
         backend = backend_of(run_dir)  # another one would round otherwise
