@@ -41,6 +41,11 @@ def test_a_folder_of_texts_is_read_in_streams_of_documents(
     assert "12 texts, in order of name" in shown.err
     assert "ignored what is no text: .png, older/" in shown.err
     run = load_run("run")
+    assert "of the places in these rows are right" in shown.err
+    page = Path("run/report.html").read_text()
+    assert "Share of the places that are given their right class" in page
+    assert "Mean over the places of each epoch" in page
+    assert "Share of the rows" not in page
     source = run.config["dataset"]["source"]
     assert source["streams"] == run.config["settings"]["batch_size"] == 13
     assert main("train --resume run --epochs 4 --json".split()) == 0

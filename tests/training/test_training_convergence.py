@@ -24,7 +24,7 @@ def fails(**options: Any) -> ConvergenceError:
     """A network whose states come to rest more slowly from step to step."""
     net = nn.Sequential(nn.Equilibrium(2, 8, max_iterations=40), nn.Dense(1))
     settings = {"optimizer": optim.adam(0.05), "epochs": 60, "batch_size": 8, "seed": 1}
-    with pytest.raises(ConvergenceError, match="fixed.point (did not conv|was not r)") as caught:
+    with pytest.raises(ConvergenceError, match=r"fixed.point (did not conv|was not r)") as caught:
         cr.train(net, DATA, **(settings | options))
     return caught.value
 
@@ -49,6 +49,12 @@ def test_what_was_learned_is_kept(backend: str, tmp_path: Path) -> None:
     again = fails(backend=backend, run_dir=tmp_path / "run", resume=True)
     assert f"stopped at step {ended.step}" in str(again)
     assert_same_bits(again.run.net, run.net)
+
+
+def test_what_could_not_be_evaluated_is_shown_by_its_last_epoch(tmp_path: Path) -> None:
+    fails(run_dir=tmp_path / "run", batch_size=None, validation=0)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "has not been evaluated at the end" in page
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
