@@ -39,7 +39,7 @@ def train(parser: argparse.ArgumentParser) -> None:
         "--context",
         metavar="N",
         type=whole(1),
-        help="symbols in a row of text (64); words of a column",
+        help="symbols in a row of text (64); words of a column (all, 200 at most)",
     )
     add("--words", action="store_true", help="words, not characters, are the symbols of a text")
     most = f"how many words it knows, the most frequent ones ({MOST_WORDS})"

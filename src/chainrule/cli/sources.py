@@ -122,9 +122,13 @@ def _text_table(arguments: Arguments) -> Source:
             do="name one column, or leave out what asks for the order of words",
         )
     form = "sequence" if is_sequence else "bag"
-    length = _or(arguments.context, 200)
     return TextTable(
-        arguments.data, arguments.target, columns, form, length=length, task=arguments.task
+        arguments.data,
+        arguments.target,
+        columns,
+        form,
+        length=arguments.context,
+        task=arguments.task,
     )
 
 
