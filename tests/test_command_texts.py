@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("plays").mkdir()
     for number in range(12):
-        text = f'"The cat," said {"ab"[number % 2]}, "sat on the mat."\n' * (4 + number)
+        text = '"The cat," said he, "sat on the mat."\n' * (4 + number)
         Path(f"plays/{number:02}.txt").write_text(text)
     return tmp_path
 
@@ -70,7 +70,7 @@ def test_a_text_is_learned_and_written_word_by_word(capsys: pytest.CaptureFixtur
     command = "train plays/ --words --context 12 --hidden 16 --epochs 30 --learning-rate 0.02"
     assert main([*command.split(), "--run-dir", "run", "--json"]) == 0
     assert told(capsys)["metrics"]["accuracy"] > 0.9
-    line = '"The cat," said b, "sat on the mat."\n'
+    line = '"The cat," said he, "sat on the mat."\n'
     assert main(["generate", "run", "--temperature", "0", "--length", "15", "--prompt", line]) == 0
     assert capsys.readouterr().out == 2 * line
     assert main(["generate", "run", "--length", "3", "--prompt", "the zebra sat"]) == 0

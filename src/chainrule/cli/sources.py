@@ -22,7 +22,7 @@ from chainrule.data import (
     kind_at,
     known_sets,
 )
-from chainrule.data.corpus import HELD_OUT, MOST_WORDS, text_files
+from chainrule.data.corpus import MOST_WORDS, cut, text_files
 from chainrule.data.vocabulary import read_text
 from chainrule.errors import UsageError
 
@@ -88,14 +88,12 @@ def _streams(arguments: Arguments, context: int) -> int:
     if not isinstance(wanted, int):
         return 0
     texts = [read_text(file) for file in text_files(Path(arguments.data))]
-    sizes = [len(text.split()) if arguments.words else len(text) for text in texts]
-    symbols = sum(sizes)
-    if len(sizes) > 1:  # each begins a row
-        symbols = context * sum(-(-(size - 1) // context) for size in sizes if size > 1)
-    share = _or(arguments.validation, HELD_OUT)
-    held_out = (share if share < 1 else share / max(sum(map(len, texts)), 1)) * symbols
-    parts = [part for part in (symbols - held_out, held_out) if part > 0]
-    most = int(min(parts, default=0)) // (_CHUNKS * context)
+    rows = []
+    for part in cut(texts, arguments.validation):
+        sizes = [(len(text.split()) if arguments.words else len(text)) - 1 for text in part]
+        whole = [-(-size // context) for size in sizes if size > 0]  # each text begins a row
+        rows += [sizes[0] // context if len(part) == 1 else sum(whole)] if part else []
+    most = min(rows) // _CHUNKS if rows else 0
     if arguments.batch_size is not None:
         return wanted if wanted <= most else 0
     return min(wanted, most) if most > 1 else 0

@@ -68,7 +68,7 @@ class TextCorpus(Source):
         texts = [read_text(file) for file in files]
         if not any(text.strip() for text in texts):
             raise DataError(f"{path} has no text in it", do="give a file of plain text")
-        train, held_out = _cut(texts, validation if self.held_out is None else self.held_out)
+        train, held_out = cut(texts, validation if self.held_out is None else self.held_out)
         least, most = (2, self.most) if self.level == "word" else (1, None)
         first = (UNKNOWN,) if self.level == "word" else ()
         vocabulary = fit_vocabulary(train, self.level, most=most, least=least, first=first)
@@ -276,8 +276,9 @@ def _beside(path: Path, files: int) -> tuple[str, ...]:
     )
 
 
-def _cut(texts: list[str], validation: float | None) -> tuple[list[str], list[str]]:
-    """The training texts and the held-out ones: the end, by characters."""
+def cut(texts: list[str], validation: float | None) -> tuple[list[str], list[str]]:
+    """The training texts and the held-out ones: the end, by characters, a share or a number of
+    them. Raises UsageError for any other `validation`."""
     total = sum(map(len, texts))
     share = HELD_OUT if validation is None else validation
     limit = total if isinstance(share, int) else 1
