@@ -67,6 +67,11 @@ def test_a_folder_is_what_most_of_its_files_are(folder: Path) -> None:
     Path("texts").mkdir()
     Path("texts/a.txt").touch()
     assert kind_at("texts") == "text"
+    for name in ("b.txt", "cover.png", "notes.csv"):
+        (folder / "texts" / name).touch()
+    assert kind_at("texts") == "text", "pictures beside texts belong to no class"
+    (folder / "texts/c.jpg").touch()
+    assert kind_at("texts") == "images"
     assert (kind_at("book.txt"), kind_at("reviews.csv")) == ("text", "table")
 
 

@@ -48,7 +48,12 @@ class NoDerivativeError(ChainruleError, ArithmeticError):
 
 
 class ConvergenceError(ChainruleError, ArithmeticError):
-    """An iteration that did not come to rest."""
+    """An iteration that did not come to rest.
+
+    `run` is the `Run` so far, with the last good weights, where `train` raised it.
+    """
+
+    run: Any = None
 
     @staticmethod
     def after(steps: int, change: float, tolerance: float, where: str) -> ConvergenceError:

@@ -59,6 +59,14 @@ def test_words_are_put_together_as_they_are_written() -> None:
     vocabulary = fit_vocabulary([text], "word", first=(UNKNOWN,))
     assert vocabulary.decode(vocabulary.encode(text)) == text
     assert vocabulary.decode(vocabulary.encode("I said  nothing")) == f"I said {UNKNOWN}"
+    said = """"Well," he said, "the 'well-known' house--is it?"
+"No!" she said.
+
+"Nobody closes this.
+
+"He's here," I said."""
+    marks = fit_vocabulary([said], "word")
+    assert marks.decode(marks.encode(said)) == said
     small = fit_vocabulary(["a a a b b c"], "word", most=2, least=2)
     assert small.symbols == ("a", "b")
     assert fit_vocabulary(["A a B"], "word", lower=True, least=2).symbols == ("a",)
@@ -103,7 +111,7 @@ def test_one_document_is_read_by_streams_side_by_side(
 
 
 @given(st.lists(st.integers(2, 23), min_size=3, max_size=9), st.integers(1, 3), st.integers(1, 6))
-def test_documents_are_read_whole_and_each_begins_anew(
+def test_documents_follow_one_another_and_each_begins_anew(
     lengths: list[int], count: int, context: int
 ) -> None:
     starts = np.cumsum([0, *lengths])
@@ -114,16 +122,21 @@ def test_documents_are_read_whole_and_each_begins_anew(
     assert seen == sorted(int(n) for d in documents for n in d[1:])
     np.testing.assert_array_equal(found.y[found.mask], found.x[found.mask] + 1)
     begins = {int(d[0]) for d in documents}
-    for stream in range(count):
-        x, mask = found.x[stream::count], found.mask[stream::count]
-        resets = found.resets[stream::count]
-        for row in range(len(x)):
-            if not mask[row].any():
-                assert resets[row]
-            elif resets[row]:
-                assert int(x[row, 0]) in begins
-            else:  # it goes on where the row before ended
-                assert x[row, 0] == x[row - 1, -1] + 1
+    part = len(found.x) // count
+    x, mask, resets = (
+        array.reshape(part, count, -1).swapaxes(0, 1).reshape(count * part, -1)
+        for array in (found.x, found.mask, found.resets)
+    )
+    for row in range(len(x)):  # stream after stream
+        assert resets[row] or row % part
+        if not mask[row].any():
+            assert resets[row]
+        elif not resets[row] or int(x[row, 0]) not in begins:
+            # It goes on where the row before ended: in its stream, or in the one before.
+            assert mask[row - 1].all()
+            assert x[row, 0] == x[row - 1, -1] + 1
+            assert resets[row] == (row % part == 0)
+    assert int((~mask.any(axis=1)).sum()) < count
 
 
 def test_the_last_chunks_of_streams_are_held_out() -> None:
@@ -146,7 +159,7 @@ def test_too_little_text_for_the_streams() -> None:
 
 
 @given(st.lists(st.integers(2, 40), min_size=2, max_size=4), st.integers(1, 5))
-def test_the_longest_documents_are_cut_where_there_are_fewer_than_streams(
+def test_documents_are_cut_where_there_are_fewer_than_streams(
     lengths: list[int], context: int
 ) -> None:
     starts = np.cumsum([0, *lengths])
@@ -185,6 +198,12 @@ def test_words_have_one_number_for_what_is_rare(book: Path) -> None:
     assert {"panic", "Don't", "\n"} <= set(dataset.classes)
     assert "once" not in dataset.classes
     assert "the next of" in encoder.describe()
+    few = TextCorpus(book, level="word", context=5, most=4).parts(0.2, 0).dataset
+    assert len(few.classes) == 1 + 4, "what is unknown, and the four most frequent"
+    assert "\n" in few.classes
+    again = source_from_json(json.loads(json.dumps(few.source)), str(book))
+    assert again is not None
+    assert fingerprint(again.parts(0.2, 0).dataset) == fingerprint(few)
 
 
 def test_streams_lie_in_the_order_of_batches(book: Path) -> None:

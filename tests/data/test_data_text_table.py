@@ -107,6 +107,23 @@ def test_a_sequence_keeps_the_order_of_words(reviews: Path) -> None:
     assert long.mask.sum(axis=1).tolist() == [9] * 120  # eight words and a full stop
 
 
+def test_rows_are_as_long_as_the_longest_training_text_unless_told_otherwise(
+    reviews: Path, tmp_path: Path
+) -> None:
+    source = TextTable(reviews, "label", "body", form="sequence")
+    dataset, encoder, *_ = source.parts(None, 0)
+    assert dataset.x.shape == (120, 9)
+    assert encoder.read(["one two " * 20], []).x.shape == (1, 9)
+    again = source_from_json(json.loads(json.dumps(dataset.source)), str(reviews))
+    assert again is not None
+    assert fingerprint(again.parts(None, 0).dataset) == fingerprint(dataset)
+    long = tmp_path / "long.csv"
+    long.write_text("body,label\n" + "".join(f"{'so ' * 300},{'ny'[i % 2]}\n" for i in range(8)))
+    assert (
+        TextTable(long, "label", "body", form="sequence").parts(None, 0).dataset.x.shape[1] == 200
+    )
+
+
 def test_a_network_learns_from_sequences(reviews: Path) -> None:
     source = TextTable(reviews, "label", "body", form="sequence", length=9)
     symbols = len(source.parts(None, 0).encoder.vocabulary)  # type: ignore[attr-defined]

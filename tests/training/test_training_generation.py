@@ -39,28 +39,57 @@ STEPPED: dict[str, Any] = {
         nn.Embedding(SYMBOLS, 6), nn.Sequential(nn.Residual(nn.LSTM(6)), nn.RNN(6))
     ),
     "frozen": nn.Sequential(nn.Embedding(SYMBOLS, 5), nn.Frozen(nn.GRU(6)), nn.Dense(SYMBOLS)),
+    "transformer": nn.Sequential(
+        nn.Embedding(SYMBOLS, 8),
+        nn.TransformerEncoderBlock(8, 2, causal=True, rotary=True),
+        nn.TransformerEncoderBlock(8, 4, causal=True, rotary=True, norm_first=False, dropout=0.1),
+        nn.LayerNorm(),
+        nn.Dense(SYMBOLS),
+    ),
+    "attention, tied": nn.TiedEmbedding(
+        nn.Embedding(SYMBOLS, 6),
+        nn.Sequential(nn.Residual(nn.MultiHeadAttention(6, 3, causal=True)), nn.GRU(6)),
+    ),
     "no memory": nn.Sequential(nn.Embedding(SYMBOLS, 5), nn.Dense(SYMBOLS)),
 }
 CAUSAL = nn.Sequential(
     nn.Embedding(SYMBOLS, 8),
+    nn.SinusoidalPositions(),
     nn.TransformerEncoderBlock(8, 2, causal=True, rotary=True),
     nn.Dense(SYMBOLS),
 )
 
 
 @pytest.mark.parametrize("name", STEPPED)
-def test_reading_symbol_by_symbol_is_reading_at_once(name: str) -> None:
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_reading_symbol_by_symbol_is_reading_at_once(name: str, backend: str) -> None:
     """What is carried between calls is all that the network knows of what it has read."""
     net = nn.init(STEPPED[name], TEXT[None], seed=1)
     assert can_be_stepped(net)
-    read = reader(net, 4)
+    read = reader(net, len(TEXT), backend=backend)
     expected = net(TEXT[None])[0]
     np.testing.assert_allclose(read(TEXT[:5]), expected[4], atol=1e-5)
     for place in range(5, len(TEXT)):
         np.testing.assert_allclose(read([TEXT[place]]), expected[place], atol=1e-5)
 
 
-def test_a_transformer_reads_its_last_symbols_anew() -> None:
+@pytest.mark.parametrize("context", [1, 2, 5, 6])
+def test_a_transformer_that_is_full_goes_on_from_its_last_symbols(context: int) -> None:
+    """It has seen all symbols so far, or the latter half of its context and those since."""
+    net = nn.init(STEPPED["transformer"], TEXT[None], seed=1)
+    read, seen = reader(net, context), list[int]()
+    for symbol in TEXT.tolist():
+        if len(seen) == context:
+            seen = seen[context - context // 2 :]
+        seen.append(symbol)
+        expected = net(np.array([seen]))[0, -1]
+        np.testing.assert_allclose(read([symbol]), expected, atol=1e-5)
+    at_once = reader(net, context)(TEXT)
+    expected = net(TEXT[None, -context:])[0, -1]
+    np.testing.assert_allclose(at_once, expected, atol=1e-5)
+
+
+def test_what_has_positions_of_its_own_reads_its_last_symbols_anew() -> None:
     net = nn.init(CAUSAL, TEXT[None], seed=1)
     assert not can_be_stepped(net)
     read = reader(net, 6)

@@ -8,12 +8,13 @@ import math
 from chainrule import config
 from chainrule.cli.values import LARGEST_SEED, number, share, whole, whole_or, widths
 from chainrule.data import BUILTIN, NAMED, SERIES
+from chainrule.data.corpus import MOST_WORDS
 
 _TABLES = "a table (.csv, .tsv, .parquet, .jsonl), or - for one on stdin"
 _SETS = ", ".join([*BUILTIN, *SERIES])
 _DATA = (
-    f"a built-in set ({_SETS}), a public one ({', '.join(NAMED)}), {_TABLES}, a text (.txt), or a "
-    "folder with a sub-folder of pictures or sounds for each class"
+    f"a built-in set ({_SETS}), a public one ({', '.join(NAMED)}), {_TABLES}, a text (.txt) or a "
+    "folder of texts, or a folder with a sub-folder of pictures or sounds for each class"
 )
 
 
@@ -38,9 +39,11 @@ def train(parser: argparse.ArgumentParser) -> None:
         "--context",
         metavar="N",
         type=whole(1),
-        help="symbols in a row of text (64); words of a column",
+        help="symbols in a row of text (64); words of a column (all, 200 at most)",
     )
     add("--words", action="store_true", help="words, not characters, are the symbols of a text")
+    most = f"how many words it knows, the most frequent ones ({MOST_WORDS})"
+    add("--vocabulary", metavar="N", type=whole(1), help=most)
     add("--forecast", metavar="COLUMN", help="what of the table to forecast: its rows are moments")
     add("--horizon", metavar="N", type=whole(1), help="how many rows ahead (1)")
     add("--window", metavar="N", type=whole(1), help="how many rows back a forecast sees")
@@ -94,6 +97,8 @@ def train(parser: argparse.ArgumentParser) -> None:
         "a public set of pictures, with a convolutional network",
         f"{called} train book.txt --net transformer",
         "a language model of a text: `generate` lets it write",
+        f"{called} train plays/ --words --vocabulary 5000",
+        "one of all texts in a folder, word by word",
         f"{called} train pets/ --image-size 64x64",
         "pictures in folders by class",
         f"{called} train reviews.csv --target label --text body",

@@ -106,6 +106,8 @@ def _meaning(name: str, value: float, evaluated: Evaluated) -> str:
     if name == "accuracy" and rows:
         most = 100 * max(totals) / rows
         return f"of the rows are right; always the commonest class: {most:.3g} %"
+    if name == "accuracy" and "perplexity" in evaluated.metrics:  # a sequence has a target at each
+        return "of the places in these rows are right"
     if name == "f1" and len(totals) == 2:
         return f"precision and recall of {evaluated.classes[1]}; 1 is perfect"
     if name == "log_loss":

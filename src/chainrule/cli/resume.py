@@ -18,9 +18,9 @@ from chainrule.training.rundir import RunDirectory
 
 # Options that say how a run is trained; a resumed run takes them from its own configuration.
 _FIXED = (
-    "target task text context words forecast horizon window image_size seconds skip_unreadable "
-    "download net hidden layers heads activation dropout loss optimizer learning_rate batch_size "
-    "validation patience class_weights seed run_dir"
+    "target task text context words vocabulary forecast horizon window image_size seconds "
+    "skip_unreadable download net hidden layers heads activation dropout loss optimizer "
+    "learning_rate batch_size validation patience class_weights seed run_dir"
 ).split()
 
 _AGAIN = "train {} --resume RUN"

@@ -22,7 +22,7 @@ from chainrule.data import (
     kind_at,
     known_sets,
 )
-from chainrule.data.corpus import HELD_OUT
+from chainrule.data.corpus import MOST_WORDS, cut, text_files
 from chainrule.data.vocabulary import read_text
 from chainrule.errors import UsageError
 
@@ -67,26 +67,33 @@ def _sounds(arguments: Arguments) -> Source:
 
 
 def _text(arguments: Arguments) -> Source:
-    level = "word" if arguments.words else "character"
+    if arguments.vocabulary and not arguments.words:
+        raise UsageError(
+            "every character of a text is known, and --vocabulary says how many words are",
+            where=f"--vocabulary {arguments.vocabulary}",
+            do="leave it out, or give --words",
+        )
+    level, most = "word" if arguments.words else "character", _or(arguments.vocabulary, MOST_WORDS)
     context = _or(arguments.context, 64)
     is_recurrent = (arguments.net or FITTING["text"][0]) in RECURRENT
     streams = _streams(arguments, context) if is_recurrent else 0
-    return TextCorpus(arguments.data, level, context, streams)
+    return TextCorpus(arguments.data, level, context, streams, most=most)
 
 
 def _streams(arguments: Arguments, context: int) -> int:
-    """How many pieces of the text a recurrent network reads side by side, its state carried from
-    chunk to chunk: as many as a step has rows, where each piece has a few chunks of training and
-    held-out text; else 0, and every row stands alone. So do those of several files."""
-    wanted, path = _or(arguments.batch_size, _STREAMS), Path(arguments.data)
-    if not isinstance(wanted, int) or not path.is_file():
+    """How many streams a recurrent network reads side by side, its state carried from chunk to
+    chunk: as many as a step has rows, where each has a few chunks of training and held-out text;
+    else 0, and every row stands alone."""
+    wanted = _or(arguments.batch_size, _STREAMS)
+    if not isinstance(wanted, int):
         return 0
-    text = read_text(path)
-    symbols = len(text.split()) if arguments.words else len(text)
-    share = _or(arguments.validation, HELD_OUT)
-    held_out = share * symbols if share < 1 else share * symbols / max(len(text), 1)
-    parts = [part for part in (symbols - held_out, held_out) if part > 0]
-    most = int(min(parts, default=0)) // (_CHUNKS * context)
+    texts = [read_text(file) for file in text_files(Path(arguments.data))]
+    rows = []
+    for part in cut(texts, arguments.validation):
+        sizes = [(len(text.split()) if arguments.words else len(text)) - 1 for text in part]
+        whole = [-(-size // context) for size in sizes if size > 0]  # each text begins a row
+        rows += [sizes[0] // context if len(part) == 1 else sum(whole)] if part else []
+    most = min(rows) // _CHUNKS if rows else 0
     if arguments.batch_size is not None:
         return wanted if wanted <= most else 0
     return min(wanted, most) if most > 1 else 0
@@ -113,9 +120,13 @@ def _text_table(arguments: Arguments) -> Source:
             do="name one column, or leave out what asks for the order of words",
         )
     form = "sequence" if is_sequence else "bag"
-    length = _or(arguments.context, 200)
     return TextTable(
-        arguments.data, arguments.target, columns, form, length=length, task=arguments.task
+        arguments.data,
+        arguments.target,
+        columns,
+        form,
+        length=arguments.context,
+        task=arguments.task,
     )
 
 
@@ -153,6 +164,7 @@ _GOES_WITH = {
     "seconds": ("sounds",),
     "context": ("text", "text table"),
     "words": ("text",),
+    "vocabulary": ("text",),
     "text": ("text table",),
     "forecast": ("forecast",),
     "horizon": ("forecast",),

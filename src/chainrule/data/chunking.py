@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,9 @@ def chunks(tokens: Ids, context: int) -> tuple[Ids, Ids]:
 def streams(documents: Sequence[Ids], count: int, context: int) -> Streams:
     """The rows of `count` streams over some documents, int32 tokens each.
 
-    One document is cut into `count` equal parts that are read side by side; several are read
-    whole, each by the stream that has least to read so far, and each begins a row. Where there are
-    fewer than streams, the longest are cut in two until there are enough. Raises DataError where
+    One document is cut into `count` equal parts that are read side by side. Of several each begins
+    a row, they follow one another, and what that makes is cut likewise: a document in which a
+    stream ends is gone on with by the next one, which begins anew there. Raises DataError where
     there is too little text.
     """
     if len(documents) == 1:
@@ -69,58 +70,36 @@ def streams(documents: Sequence[Ids], count: int, context: int) -> Streams:
         resets = np.zeros((part // context, count), np.bool_)
         resets[0] = True
         return Streams(_by_chunk(x), _by_chunk(y), None, resets.reshape(-1))
-    return _whole(documents, count, context)
+    return _joined(documents, count, context)
 
 
-def _by_chunk(rows: Ids) -> Ids:
+def _by_chunk(rows: NDArray[Any]) -> NDArray[Any]:
     """[streams, chunks, context] as [chunks * streams, context]."""
     return np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1, rows.shape[2])
 
 
-def _rows(document: Ids, context: int) -> int:
-    return -(-(len(document) - 1) // context)
-
-
-def _enough(documents: Sequence[Ids], count: int, context: int) -> list[Ids]:
-    """The documents that fill a row, in order; at least `count`, for which the longest are cut."""
+def _joined(documents: Sequence[Ids], count: int, context: int) -> Streams:
+    """The rows of all documents after one another, and of that `count` equal parts."""
     found = [document for document in documents if len(document) > 1]
-    while len(found) < count:
-        sizes = [_rows(document, context) for document in found]
-        longest = max(sizes, default=0)
-        if longest < 2:
-            raise DataError(
-                f"{len(documents)} documents fill {sum(sizes)} of {count} streams",
-                do="give more documents, or fewer streams",
-            )
-        place, cut = sizes.index(longest), longest // 2 * context
-        # Both halves have the token at the cut: the last target of one is the other's first token.
-        found[place : place + 1] = [found[place][: cut + 1], found[place][cut:]]
-    return found
-
-
-def _whole(documents: Sequence[Ids], count: int, context: int) -> Streams:
-    queues: list[list[Ids]] = [[] for _ in range(count)]
-    lengths = [0] * count  # in rows
-    for document in _enough(documents, count, context):
-        least = lengths.index(min(lengths))
-        queues[least].append(document)
-        lengths[least] += _rows(document, context)
-    shape = (count, max(lengths), context)
-    x, y = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    mask, resets = np.zeros(shape, np.bool_), np.zeros(shape[:2], np.bool_)
-    for stream, queue in enumerate(queues):
-        row = 0
-        for document in queue:
-            size, rows = len(document) - 1, _rows(document, context)
-            for target, tokens in ((x, document[:-1]), (y, document[1:])):
-                target[stream, row : row + rows].reshape(-1)[:size] = tokens
-            mask[stream, row : row + rows].reshape(-1)[:size] = True
-            resets[stream, row] = True
-            row += rows
-        resets[stream, row:] = True  # nothing follows; what was before does not matter there
-    return Streams(
-        _by_chunk(x),
-        _by_chunk(y),
-        mask.swapaxes(0, 1).reshape(-1, context),
-        resets.swapaxes(0, 1).reshape(-1),
-    )
+    sizes = [-(-(len(document) - 1) // context) for document in found]
+    if sum(sizes) < count:
+        raise DataError(
+            f"{len(documents)} documents fill {sum(sizes)} of {count} streams",
+            do="give more documents, or fewer streams",
+        )
+    part = -(-sum(sizes) // count)
+    shape = (count * part, context)
+    x, y, mask = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
+    resets = np.zeros(len(x), np.bool_)
+    row = 0
+    for document, size in zip(found, sizes, strict=True):
+        for target, tokens in ((x, document[:-1]), (y, document[1:])):
+            target[row : row + size].reshape(-1)[: len(tokens)] = tokens
+        mask[row : row + size].reshape(-1)[: len(document) - 1] = True
+        resets[row] = True
+        row += size
+    resets[row:] = True  # nothing follows; what was before does not matter there
+    resets[::part] = True
+    lying = (array.reshape(count, part, -1) for array in (x, y, mask, resets))
+    x, y, mask, resets = (_by_chunk(array) for array in lying)
+    return Streams(x, y, mask, resets.reshape(-1))

@@ -25,7 +25,7 @@ from chainrule.data.vocabulary import (
     fit_vocabulary,
     read_text,
 )
-from chainrule.errors import DataError, ShapeError, UsageError
+from chainrule.errors import DataError, FileError, ShapeError, UsageError
 
 HELD_OUT = 0.1  # of a text; its end
 MOST_WORDS = 10_000
@@ -36,8 +36,8 @@ SUFFIXES = frozenset((".txt", ".text", ".md"))
 class TextCorpus(Source):
     """A text file, or a folder of them, of which a network learns to say what comes next.
 
-    `level` is "character" or "word" (of words the 10,000 most frequent that occur twice or more;
-    others are `UNKNOWN`). Rows are `context` tokens long. With `streams` they lie for truncated
+    `level` is "character" or "word" (of words the `most` frequent that occur twice or more; others
+    are `UNKNOWN`). Rows are `context` tokens long. With `streams` they lie for truncated
     backpropagation through time (`chainrule.data.chunking`), each file a document; without, files
     follow one another. What is held out is the end of the text, a tenth unless told otherwise:
     `held_out` characters, whatever `validation` says.
@@ -48,11 +48,13 @@ class TextCorpus(Source):
     context: int = 64
     streams: int = 0
     held_out: int | None = None
+    most: int = MOST_WORDS
 
     def __post_init__(self) -> None:
         check_level(self.level)
         check_count("context", self.context, 1)
         check_count("streams", self.streams, 0)
+        check_count("most", self.most, 1)
 
     def parts(self, validation: float | None, seed: int) -> Parts:
         """Tokens as int32 rows [rows, context], and as targets the tokens after them; the rows of
@@ -62,12 +64,12 @@ class TextCorpus(Source):
         for text that cannot be read, DataError for too little of it, UsageError for `validation`.
         """
         path = Path(self.path)
-        files = _files(path)
+        files = text_files(path)
         texts = [read_text(file) for file in files]
         if not any(text.strip() for text in texts):
             raise DataError(f"{path} has no text in it", do="give a file of plain text")
-        train, held_out = _cut(texts, validation if self.held_out is None else self.held_out)
-        least, most = (2, MOST_WORDS) if self.level == "word" else (1, None)
+        train, held_out = cut(texts, validation if self.held_out is None else self.held_out)
+        least, most = (2, self.most) if self.level == "word" else (1, None)
         first = (UNKNOWN,) if self.level == "word" else ()
         vocabulary = fit_vocabulary(train, self.level, most=most, least=least, first=first)
         if len(vocabulary) < 2:
@@ -83,7 +85,7 @@ class TextCorpus(Source):
         rows = len(found[0].x)
         target = Target("next", "multiclass", "text", vocabulary.symbols)
         characters = sum(map(len, texts))
-        remarks = _remarks(vocabulary, train, held_out)
+        remarks = (*_beside(path, len(files)), *_remarks(vocabulary, train, held_out))
         encoder = CorpusEncoder(path.name, characters, vocabulary, self.context, target, remarks)
         source: dict[str, JSON] = {
             "kind": "text",
@@ -92,6 +94,7 @@ class TextCorpus(Source):
             "context": self.context,
             "streams": self.streams,
             "held_out": sum(map(len, held_out)),
+            "most": self.most,
             "test_rows": len(x) - rows,
         }
         dataset = Dataset(
@@ -121,7 +124,8 @@ class TextCorpus(Source):
     @classmethod
     def from_json(cls, source: dict[str, Any], path: str) -> TextCorpus:
         """The corpus that a data set's `source` tells of, where it is now."""
-        return cls(path, source["level"], source["context"], source["streams"], source["held_out"])
+        names = ("level", "context", "streams", "held_out", "most")
+        return cls(path, **{name: source[name] for name in names if name in source})
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,10 @@ class CorpusEncoder:
     remarks: tuple[str, ...] = ()
 
     def read(self, data: object, notes: list[str], unreadable: str = "fatal") -> Rows:
-        """Rows of `context` symbols of a text file (int32), what is left over at the end as well:
-        its last row overlaps the one before. An array of symbols [rows, any length] is taken as
-        it is. Raises FileError, and DataError for a text shorter than the context."""
+        """Rows of `context` symbols of a text file or of each in a folder (int32), what is left
+        over at the end as well: its last row overlaps the one before. An array of symbols [rows,
+        any length] is taken as it is. Raises FileError, and DataError for a text shorter than the
+        context; in a folder such texts are left out, and said."""
         if isinstance(data, np.ndarray):
             if data.ndim != 2 or data.dtype.kind not in "iu":
                 raise ShapeError(
@@ -150,21 +155,37 @@ class CorpusEncoder:
             raise UsageError(
                 f"text does not come as a {type(data).__name__}", do="give the path of a text file"
             )
-        text = read_text(Path(data))
-        missing = self.vocabulary.missing(text)
+        files = text_files(Path(data))
+        texts = [read_text(file) for file in files]
+        missing = self.vocabulary.missing("\n".join(texts))
         if missing:
             notes.append(_unseen(missing, UNKNOWN in self.vocabulary.index))
-        ids = self.vocabulary.encode(text)
-        if len(ids) < self.context:
+        found = [self.vocabulary.encode(text) for text in texts]
+        most = max(map(len, found))
+        if most < self.context:
+            longest = "" if len(found) == 1 else "at most "
             raise DataError(
-                f"{data} has {len(ids)} symbols, and the network reads {self.context} at a time",
+                f"{data} has {longest}{most} symbols, and the network reads {self.context} at a "
+                "time",
                 do="give a longer text",
             )
-        starts = [*range(0, len(ids) - self.context + 1, self.context)]
-        if starts[-1] + self.context < len(ids):
-            starts.append(len(ids) - self.context)
-        x = np.stack([ids[start : start + self.context] for start in starts])
-        return Rows(x, {"text": [self.vocabulary.decode(row) for row in x.tolist()]})
+        parts = [self._windows(ids) for ids in found]
+        short = sum(not len(part) for part in parts)
+        if short:
+            notes.append(f"left out, with fewer than {self.context} symbols: {short} of the texts")
+        x = np.concatenate(parts)
+        names = [file.name for file, part in zip(files, parts, strict=True) for _ in part]
+        labels = {"file": names} if Path(data).is_dir() else {}
+        return Rows(x, labels | {"text": [self.vocabulary.decode(row) for row in x.tolist()]})
+
+    def _windows(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The rows of one text, none where it is shorter than a row."""
+        last = len(ids) - self.context
+        starts = [*range(0, last + 1, self.context)]
+        if starts and starts[-1] < last:
+            starts.append(last)
+        places = np.array(starts, int)[:, None] + np.arange(self.context)
+        return ids[places]
 
     def decode(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """What comes after each row, the likeliest symbol and its probability, from logits
@@ -210,20 +231,54 @@ class CorpusEncoder:
         return cls(name, characters, vocabulary, context, target, fields.names("remarks"))
 
 
-def _files(path: Path) -> list[Path]:
+def text_files(path: Path) -> list[Path]:
+    """The file at a path, or the texts in the folder there, in order of name. Raises DataError for
+    a folder without any, FileError for one that cannot be read."""
     if not path.is_dir():
         return [path]
-    found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "."]
-    if not found:
+    try:
+        inside = sorted(p for p in path.iterdir() if p.name[0] != ".")
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
+    found = [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if found:
+        return found
+    deeper = next((p for p in inside if p.is_dir() and any(map(_is_text, p.glob("*")))), None)
+    if deeper is not None:
         raise DataError(
-            f"there is no text file in {path}",
-            do=f"known by their names: {', '.join(sorted(SUFFIXES))}",
+            f"there is no text file in {path} itself, but in {deeper}",
+            do="for a language model put the texts side by side into one folder; to tell classes "
+            "of texts apart make a table of them: --target CLASS --text COLUMN",
         )
-    return sorted(found)
+    raise DataError(
+        f"there is no text file in {path}",
+        where=f"it holds {listed([p.name for p in inside], 3)}" if inside else "it is empty",
+        do=f"known by their names: {', '.join(sorted(SUFFIXES))}",
+    )
 
 
-def _cut(texts: list[str], validation: float | None) -> tuple[list[str], list[str]]:
-    """The training texts and the held-out ones: the end, by characters."""
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _beside(path: Path, files: int) -> tuple[str, ...]:
+    """What is to be said of a folder: how many texts, and what else lies in it."""
+    if not path.is_dir():
+        return ()
+    others = sorted(
+        f"{p.name}/" if p.is_dir() else p.suffix or p.name
+        for p in path.iterdir()
+        if p.name[0] != "." and (p.is_dir() or not _is_text(p))
+    )
+    told = f"{files} {'text' if files == 1 else 'texts'}, in order of name"
+    return (
+        (told, f"ignored what is no text: {listed(sorted(set(others)), 5)}") if others else (told,)
+    )
+
+
+def cut(texts: list[str], validation: float | None) -> tuple[list[str], list[str]]:
+    """The training texts and the held-out ones: the end, by characters, a share or a number of
+    them. Raises UsageError for any other `validation`."""
     total = sum(map(len, texts))
     share = HELD_OUT if validation is None else validation
     limit = total if isinstance(share, int) else 1

@@ -57,18 +57,22 @@ def kind_at(path: str | os.PathLike[str]) -> str:
     """What lies at a path: "images", "sounds", "text", or else what is read as a "table".
 
     A folder is what most of its files are, by their names; texts in it count only where there is
-    nothing else, since notes lie beside everything. Raises DataError for a folder without any.
+    nothing else, since notes lie beside everything, or where there are more of them than of
+    pictures and sounds that lie in no sub-folder. Raises DataError for a folder without any.
     """
     place = Path(path)
     if not place.is_dir():
         return "text" if place.suffix.lower() in TEXTS else "table"
     counts: Counter[str] = Counter()
+    flat: Counter[str] | None = None
     for _, folders, files in os.walk(place):
         folders[:] = [name for name in folders if not name.startswith(".")]
         kept = (name for name in files if not name.startswith("."))
-        counts.update(_KIND_OF.get(Path(name).suffix.lower(), "other") for name in kept)
+        here = Counter(_KIND_OF.get(Path(name).suffix.lower(), "other") for name in kept)
+        counts += here
+        flat = here if flat is None else flat
     found = max(("images", "sounds"), key=lambda kind: counts[kind])
-    if not counts[found]:
+    if not counts[found] or (flat and counts[found] == flat[found] < flat["text"]):
         found = "text"
     if not counts[found]:
         raise DataError(

@@ -30,6 +30,7 @@ from chainrule.errors import DataError, UsageError, unknown
 
 FORMS = ("bag", "sequence")
 MOST_SYMBOLS = 20_000
+MOST_LENGTH = 200  # symbols in a row, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class TextTable(Source):
     As a "bag" each text is a number for each word (TF-IDF), beside the table's other columns. As
     a "sequence" the one text column becomes rows of `length` symbols in their order, the numbers
     of characters or words (`level`; small letters): longer texts are cut, shorter ones filled up
-    with symbol 0, and other columns are not used. `task` overrides what the target says.
+    with symbol 0, and other columns are not used. Without `length` that is the longest training
+    text's, 200 at most. `task` overrides what the target says.
     """
 
     table: object
@@ -47,14 +49,15 @@ class TextTable(Source):
     text: str | tuple[str, ...]
     form: str = "bag"
     level: str = "word"
-    length: int = 200
+    length: int | None = None
     task: str | None = None
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise unknown("form of text", self.form, FORMS)
         check_level(self.level)
-        check_count("length", self.length, 1)
+        if self.length is not None:
+            check_count("length", self.length, 1)
         if self.form == "sequence" and len(self.columns) != 1:
             raise UsageError(
                 f"a sequence is one text, and these are {len(self.columns)} columns",
@@ -88,7 +91,7 @@ class TextTable(Source):
             "text": list(self.columns),
             "form": self.form,
             "level": self.level,
-            "length": self.length,
+            "length": getattr(parts.encoder, "length", None),
             "task": self.task,
         }
         names = _texts(table, self.columns)
@@ -112,12 +115,16 @@ class TextTable(Source):
             first=(PADDING, UNKNOWN),
         )
         remarks: list[str] = []
-        x = _symbols(texts, vocabulary, self.length, column.name, remarks)
+        length = self.length
+        if length is None:
+            found = (len(vocabulary.encode(texts[row])) for row in train_rows.tolist())
+            length = min(max(found), MOST_LENGTH) or 1
+        x = _symbols(texts, vocabulary, length, column.name, remarks)
         others = [n for n in table.columns if n not in (self.target, column.name)]
         if others:
             remarks.append(f"not used beside the text: {listed(others)}")
         encoder = SequenceEncoder(
-            table.name, table.rows, column.name, vocabulary, self.length, goal, tuple(remarks)
+            table.name, table.rows, column.name, vocabulary, length, goal, tuple(remarks)
         )
         dataset = Dataset(
             table.name,

@@ -25,8 +25,9 @@ LEVELS = ("character", "word")
 UNKNOWN = "<unknown>"
 PADDING = "<padding>"
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|\n|[^\s]")
-_CLOSING = frozenset(".,;:!?)]}%”’…\n")  # no space before these,
-_OPENING = frozenset("([{“‘\n")  # and none after these
+_CLOSING = frozenset(".,;:!?)]}%”’…-–—\n")  # no space before these,
+_OPENING = frozenset("([{“‘-–—\n")  # and none after these
+_PAIRED = frozenset("\"'")  # the one or the other
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,8 @@ class Vocabulary:
         tokens = [token for token in found if token != PADDING]
         if self.level == "character":
             return "".join(tokens)
-        text = ""
-        for word in tokens:
-            joined = not text or word in _CLOSING or text[-1] in _OPENING
-            text += word if joined else f" {word}"
-        return text
+        joined = Joined()
+        return "".join(joined.add(word) for word in tokens)
 
     def to_json(self) -> dict[str, JSON]:
         """The vocabulary as JSON values."""
@@ -103,6 +101,28 @@ class Vocabulary:
         fields.check(level in LEVELS, "level")
         fields.check(len(symbols) == len(set(symbols)) > 0, "symbols")
         return cls(level, symbols, bool(fields.json.get("lower")))
+
+
+class Joined:
+    """Words put together as prose is written, one after the other. Quotation marks that are the
+    same on both sides open and close in turn, anew after a blank line."""
+
+    def __init__(self) -> None:
+        self._last, self._tight = "", True
+        self._open: set[str] = set()
+
+    def add(self, word: str) -> str:
+        """What a further word adds to the text: itself, with a space before it where one goes."""
+        opens, closes = word in _OPENING, word in _CLOSING
+        if word in _PAIRED:
+            closes = word in self._open
+            opens = not closes
+            self._open ^= {word}
+        elif word == self._last == "\n":
+            self._open = set()
+        text = word if closes or self._tight else f" {word}"
+        self._last, self._tight = word, opens
+        return text
 
 
 def fit_vocabulary(

@@ -113,6 +113,28 @@ class MultiHeadAttention(Layer):
         read = np.einsum("bhqk,bkhd->bqhd", weights, value)
         return self.output(read.reshape((*read.shape[:2], self.width)))
 
+    def start(self, rows: int, places: int, dtype: Any = np.float32) -> Any:
+        """What `step` keeps before it has read anything, with room for so many places: (keys,
+        values) of zeros [rows, places, heads, width / heads]."""
+        empty = np.zeros((rows, places, self.heads, self.width // self.heads), dtype)
+        return empty, empty
+
+    def step(self, x: Any, kept: Any, place: Any) -> tuple[Any, Any]:
+        """The outputs for one more place of a causal self-attention, x [rows, 1, width], whose
+        number is `place`, and what is then kept: the keys and values of this one and those before.
+        """
+        query, *new = (self._heads(part(x)) for part in (self.query, self.key, self.value))
+        if self.rotary:
+            at = np.reshape(place, (1,))
+            query, new[0] = rotated(query, at), rotated(new[0], at)
+        places = np.arange(kept[0].shape[1])
+        here = (places == place)[:, np.newaxis, np.newaxis]
+        key, value = (np.where(here, n, old) for n, old in zip(new, kept, strict=True))
+        scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+        shares = softmax(np.where(places <= place, scores, -np.inf))
+        read = np.einsum("bhqk,bkhd->bqhd", shares, value)
+        return self.output(read.reshape((*read.shape[:2], self.width))), (key, value)
+
     def _sequence(self, x: Any) -> Any:
         x = as_array(x)
         if x.ndim != 3:

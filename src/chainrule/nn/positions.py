@@ -17,22 +17,24 @@ Array = np.ndarray[Any, Any]
 _BASE = 10_000.0  # the longest wavelength is 2 pi times this (Vaswani et al. 2017)
 
 
-def _angles(length: int, width: int) -> Array:
-    """position * base^(-2 i / width), an array [length, width / 2]."""
+def _angles(places: Any, width: int) -> Any:
+    """position * base^(-2 i / width), an array [places, width / 2]."""
     rates = _BASE ** (-2.0 * np.arange(width // 2) / width)
-    return np.asarray(np.arange(length)[:, np.newaxis] * rates)
+    return places[:, np.newaxis] * rates
 
 
-def rotated(x: Any) -> Any:
+def rotated(x: Any, places: Any = None) -> Any:
     """Each pair of numbers of [rows, time, heads, size] turned by an angle that grows with time, so
     that a product of two vectors depends on how far apart they stand.
 
-    Element i of the first half is paired with element i of the second.
+    Element i of the first half is paired with element i of the second. `places` (whole numbers
+    [time]) are where they stand: one after the other from 0, unless told otherwise.
 
     Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021.
     """
     half = x.shape[-1] // 2
-    angles = _angles(x.shape[-3], 2 * half)[:, np.newaxis, :]
+    places = np.arange(x.shape[-3]) if places is None else places
+    angles = _angles(places, 2 * half)[:, np.newaxis, :]
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
     first, second = x[..., :half], x[..., half:]
     turned = (first * cos - second * sin, first * sin + second * cos)
@@ -108,6 +110,6 @@ class SinusoidalPositions(Layer):
                 x,
                 "put an Embedding or a Dense of even width before it",
             )
-        angles = _angles(x.shape[-2], x.shape[-1])
+        angles = _angles(np.arange(x.shape[-2]), x.shape[-1])
         waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
         return x + waves.reshape(angles.shape[0], -1).astype(x.dtype)

@@ -124,8 +124,9 @@ class Evaluated:
 class RunEnded:
     """The last event of a run."""
 
-    # "finished", "early stopping", "interrupted", "not finite"; of a full-batch method also
-    # "converged" and "stuck" (no step helped, and not because of rounding)
+    # "finished", "early stopping", "interrupted", "not finite", "not converged" (a fixed
+    # point was not reached); of a full-batch method also "converged" and
+    # "stuck" (no step helped, and not because of rounding)
     reason: str
     step: int
     epoch: int  # epochs done

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chainrule.report.buckets import spread
 from chainrule.report.charts import Mark, Series, helps_log, line_chart
-from chainrule.report.measures import in_reading_order, meaning, same_number
+from chainrule.report.measures import each_of, in_reading_order, meaning, same_number
 from chainrule.report.page import Figure, Table
 from chainrule.report.scales import MISSING, number
 
@@ -30,7 +30,8 @@ def curves(record: Record) -> list[Figure]:
     names = [name for name in names if name == "loss" or not _is_loss(name, epochs)]
     names.sort(key=lambda name: name != "loss")
     best = best_epoch(record)
-    figures = [_metric(f"curve-{i}", name, epochs, best) for i, name in enumerate(names, 1)]
+    each, told = each_of(record), enumerate(names, 1)
+    figures = [_metric(f"curve-{i}", name, epochs, best, each) for i, name in told]
     if len({epoch.learning_rate for epoch in epochs}) > 1:
         figures.append(_rate(f"curve-{len(names) + 1}", epochs))
     return figures
@@ -53,8 +54,10 @@ def _is_loss(name: str, epochs: Sequence[EpochEnded]) -> bool:
     )
 
 
-def _metric(key: str, name: str, epochs: Sequence[EpochEnded], best: int | None) -> Figure:
-    told = meaning(name)
+def _metric(
+    key: str, name: str, epochs: Sequence[EpochEnded], best: int | None, each: str
+) -> Figure:
+    told = meaning(name, each)
     series = [
         one
         for one in (
@@ -68,7 +71,7 @@ def _metric(key: str, name: str, epochs: Sequence[EpochEnded], best: int | None)
     marks = []
     if best is not None and held and best + 1.0 in held.at:
         marks.append(Mark(best + 1.0, f"best: epoch {best + 1}", held.at[best + 1.0], "held"))
-    about = "Mean over the rows of each epoch" if name == "loss" else told.means or "By epoch"
+    about = f"Mean over the {each} of each epoch" if name == "loss" else told.means or "By epoch"
     about = f"{about[0].upper()}{about[1:]}" + (", log scale." if log else ".")
     label = f"{told.label} by epoch, {len(epochs):,} epochs. " + _ends(series)
     return Figure(

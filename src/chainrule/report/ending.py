@@ -25,6 +25,8 @@ class Step:
     code: str = ""
 
 
+STOPPED = ("not finite", "not converged")  # with the weights from before
+
 # Why a full-batch method ended.
 _NO_STEP_LEFT = {
     "converged": "the loss is as low as it can be seen to get from here",
@@ -49,6 +51,12 @@ def banner(record: Record) -> Banner | None:
         return _not_finite(record)
     if ended is None:
         return _no_end(record)
+    if ended.reason == "not converged":
+        text = (
+            f"The states of a fixed point did not come to rest at step {ended.step:,}, in epoch "
+            f"{ended.epoch + 1:,}. The weights from before that are kept."
+        )
+        return Banner("alarm", "Training stopped: no state of rest", (text,), (_slower(record),))
     if ended.reason == "interrupted":
         return _interrupted(record)
     if ended.reason == "early stopping":

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from chainrule.report.scales import number, percent
+
+if TYPE_CHECKING:
+    from chainrule.observe.record import Record
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Meaning:
 
 
 _MEANINGS = {
-    "accuracy": Meaning("Accuracy", percent, "share of the rows that are given their right class"),
+    "accuracy": Meaning("Accuracy", percent, "share of the {} that are given their right class"),
     "f1": Meaning("F1", number, "balance of precision and recall; 1 is perfect"),
     "roc_auc": Meaning(
         "ROC AUC",
@@ -49,9 +53,19 @@ _MEANINGS = {
 _FIRST = ("accuracy", "f1", "roc_auc", "r2", "mae", "rmse")
 
 
-def meaning(metric: str) -> Meaning:
-    """The meaning of `metric`; one that is not known here bears its own name."""
-    return _MEANINGS.get(metric) or Meaning(metric, number, "")
+def meaning(metric: str, each: str) -> Meaning:
+    """The meaning of `metric`, a mean over what `each` says; one that is not known here bears its
+    own name."""
+    told = _MEANINGS.get(metric) or Meaning(metric, number, "")
+    return replace(told, means=told.means.format(each))
+
+
+def each_of(record: Record) -> str:
+    """What metrics are means over: "rows", or the "places" of sequences where each has its own
+    target, which have a perplexity."""
+    last = record.epochs[-1].held_out if record.epochs else {}
+    found = record.evaluated.metrics if record.evaluated else {}
+    return "places" if "perplexity" in {**last, **found} else "rows"
 
 
 def in_reading_order(metrics: Iterable[str]) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chainrule.observe.wording import count
-from chainrule.report.measures import in_reading_order, meaning, same_number
+from chainrule.report.ending import STOPPED
+from chainrule.report.measures import each_of, in_reading_order, meaning, same_number
 from chainrule.report.scales import percent
 
 if TYPE_CHECKING:
@@ -35,19 +36,20 @@ class Result:
 
 def result(record: Record) -> Result:
     """The result of `record`: its evaluation, or else the last epoch's numbers."""
-    if record.evaluated:
+    each = each_of(record)
+    if record.evaluated and record.evaluated.metrics:
         rows = _rows(record, record.evaluated.rows)
         on = f"On {rows}, which the network was not trained on."
         if record.evaluated.rows != "held-out":
             on = f"On {rows}, the same that the network was trained on."
         remarks = (*_remarks(record.evaluated), *_which_weights(record))
-        return Result(on, _values(record.evaluated.metrics), remarks)
+        return Result(on, _values(record.evaluated.metrics, each), remarks)
     if record.epochs:
         last = record.epochs[-1]
         metrics, rows = (last.held_out, "held-out") if last.held_out else (last.train, "training")
         on = f"At the end of epoch {last.epoch + 1:,}, on {_rows(record, rows)}."
         remark = "The network has not been evaluated at the end of the run."
-        return Result(on, _values(metrics), (remark,))
+        return Result(on, _values(metrics, each), (remark,))
     return Result("", (), ("Not one epoch was finished, so there is nothing to report yet.",))
 
 
@@ -60,13 +62,13 @@ def _rows(record: Record, which: str) -> str:
     )
 
 
-def _values(metrics: Mapping[str, float]) -> tuple[Value, ...]:
+def _values(metrics: Mapping[str, float], each: str) -> tuple[Value, ...]:
     values = []
     others = [value for name, value in metrics.items() if name != "loss"]
     for name in in_reading_order(metrics):
         if name == "loss" and any(same_number(metrics[name], other) for other in others):
             continue
-        told = meaning(name)
+        told = meaning(name, each)
         values.append(Value(told.label, told.write(metrics[name]), told.means))
     return tuple(values)
 
@@ -95,7 +97,7 @@ def _which_weights(record: Record) -> list[str]:
     if not (ended and 0 <= ended.best_epoch < ended.epoch - 1) or not record.started:
         return []
     settings = record.started.config.get("settings")
-    if not isinstance(settings, Mapping) or ended.reason == "not finite":
+    if not isinstance(settings, Mapping) or ended.reason in STOPPED:
         return []
     best = f"epoch {ended.best_epoch + 1:,}"
     if settings.get("patience") is not None and ended.reason != "interrupted":

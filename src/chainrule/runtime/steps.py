@@ -232,6 +232,12 @@ class StepLoop:
         """Whether `measure` was called."""
         return self._measured is not None
 
+    @property
+    def may_not_converge(self) -> bool:
+        """Whether `run` may raise ConvergenceError. More steps may have been taken after the one
+        that did not converge, and the carry is not what it was."""
+        return any(node.op == "fixed_point" for node in self.program.routine.words.nodes)
+
     def measure(self, graph: Graph, every: int) -> None:
         """From now on, steps whose number divides by `every` run this graph. It takes the same
         step, and has more scalars among those that the loop's own has too, by their names."""

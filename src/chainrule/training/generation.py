@@ -1,8 +1,9 @@
 """What a language model writes: symbol after symbol, each drawn from what the network expects.
 
 A recurrent network is stepped: its state is carried, so a symbol costs the same however much was
-written before. Any other network reads the last symbols again for each new one, as many as it was
-trained on. Both are one program of fixed shape.
+written before. So is a transformer, with the keys and values of what it has read; where these are
+as many as it was trained on, it begins anew with the latter half. Any other network reads the last
+symbols again for each new one. All are programs of fixed shape.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from chainrule import nn, tracing
 from chainrule.data import CorpusEncoder, Encoder
-from chainrule.data.vocabulary import PADDING, UNKNOWN, Vocabulary
+from chainrule.data.vocabulary import PADDING, UNKNOWN, Joined, Vocabulary
 from chainrule.errors import NonFiniteError, UsageError
 from chainrule.nn.layer import Layer
 from chainrule.nn.recurrent import Recurrent
@@ -129,18 +130,15 @@ def written(
     read = reader(net, encoder.context, threads, backend)
     never = [vocabulary.index[s] for s in (UNKNOWN, PADDING) if s in vocabulary.index]
     choose = _Choice(manner, never)
+    joined = Joined()
+    for symbol in begin.symbols:
+        joined.add(vocabulary.symbols[symbol])
     news: Sequence[int] = begin.symbols
     for _ in range(length):
-        last, new = news[-1], choose(read(news))
-        yield _piece(vocabulary, last, new)
+        new = choose(read(news))
+        text = vocabulary.symbols[new]
+        yield text if vocabulary.level == "character" else joined.add(text)
         news = (new,)
-
-
-def _piece(vocabulary: Vocabulary, last: int, new: int) -> str:
-    """What a symbol adds to a text; how a word is joined depends on the one before it."""
-    if vocabulary.level == "character":
-        return vocabulary.symbols[new]
-    return vocabulary.decode([last, new])[len(vocabulary.decode([last])) :]
 
 
 class _Choice:
@@ -183,7 +181,7 @@ def reader(
     """What reads for a network: step by step where it can be stepped, else from the last `context`
     symbols each time."""
     if can_be_stepped(net):
-        return _Stepped(net, backend)
+        return _Stepped(net, context, backend)
     return _Reread(net, context, threads, backend)
 
 
@@ -202,13 +200,15 @@ _BY_PLACE = (
 
 
 def can_be_stepped(net: Any) -> bool:
-    """Whether a network can read a symbol at a time, with what its recurrent layers carry."""
+    """Whether a network can read a symbol at a time, with what its layers keep of the others."""
     return all(_can_be_stepped(layer) for layer in _layers(net))
 
 
 def _can_be_stepped(layer: Any) -> bool:
     if isinstance(layer, Recurrent):
         return not (layer.bidirectional or layer.reverse or layer.last)
+    if isinstance(layer, nn.MultiHeadAttention | nn.TransformerEncoderBlock):
+        return layer.causal
     return type(layer) in _BY_PLACE
 
 
@@ -225,34 +225,60 @@ def _layers(tree: Any) -> Iterator[Any]:
 
 
 class _Stepped:
-    """Reads symbol by symbol; the recurrent layers' states are carried from call to call."""
+    """Reads symbol by symbol; what layers keep is carried from call to call. Attention has room for
+    `context` symbols."""
 
-    def __init__(self, net: Any, backend: str | None) -> None:
+    def __init__(self, net: Any, context: int, backend: str | None) -> None:
         self._arrays = [np.asarray(leaf.value) for leaf in trees.leaves(net)]
         dtype = np.result_type(*[a.dtype for a in self._arrays if a.dtype.kind == "f"])
-        found = [layer for layer in _layers(net) if isinstance(layer, Recurrent)]
-        first = [layer.start(1, dtype) for layer in found]
-        self._states = [np.asarray(leaf.value) for leaf in trees.leaves(first)]
-        places = (net, first, np.zeros((1, 1), np.int32))
+        found = [layer for layer in _layers(net) if isinstance(layer, _KEEPING)]
+        attends = any(isinstance(layer, nn.MultiHeadAttention) for layer in found)
+        self._room, self._seen = context if attends else 0, list[int]()
+        first = [
+            layer.start(1, dtype)
+            if isinstance(layer, Recurrent)
+            else layer.start(1, context, dtype)
+            for layer in found
+        ]
+        self._first = self._states = [np.asarray(leaf.value) for leaf in trees.leaves(first)]
+        places = (net, first, np.zeros((1, 1), np.int32), np.zeros((), np.int32))
         captured = tracing.capture(_advanced, places, name="generate")
         # A step is far too short for more than one thread.
         self._program = Program(captured.graph, backend, threads=1)
 
     def __call__(self, symbols: Sequence[int]) -> Array:
+        if self._room:
+            symbols = symbols[-self._room :]
         for symbol in symbols:
-            inputs = [*self._arrays, *self._states, np.array([[symbol]], np.int32)]
-            logits, *self._states = self._program(inputs)
+            if self._room and len(self._seen) == self._room:
+                again = self._seen[self._room - self._room // 2 :]
+                self._states, self._seen = self._first, []
+                for earlier in again:
+                    self._step(earlier)
+            logits = self._step(symbol)
+        return logits
+
+    def _step(self, symbol: int) -> Array:
+        read = [np.array([[symbol]], np.int32), np.array(len(self._seen), np.int32)]
+        logits, *self._states = self._program([*self._arrays, *self._states, *read])
+        if self._room:
+            self._seen.append(symbol)
         return logits
 
 
-def _advanced(net: Any, states: list[Any], symbols: Any) -> tuple[Any, list[Any]]:
+_KEEPING = (Recurrent, nn.MultiHeadAttention)
+
+
+def _advanced(net: Any, states: list[Any], symbols: Any, place: Any) -> tuple[Any, list[Any]]:
     """The logits after one more symbol, and the states then."""
     before, after = iter(states), []
 
-    def carrying(layer: Recurrent) -> Callable[[Any], Any]:
-        def run(x: Any) -> Any:
-            outputs, state = layer(x, next(before))
-            after.append(state)
+    def carrying(layer: Any) -> Callable[..., Any]:
+        def run(x: Any, *_: Any) -> Any:  # attention is also given that there is no mask
+            state = next(before)
+            is_recurrent = isinstance(layer, Recurrent)
+            outputs, new = layer(x, state) if is_recurrent else layer.step(x, state, place)
+            after.append(new)
             return outputs
 
         return run
@@ -261,9 +287,9 @@ def _advanced(net: Any, states: list[Any], symbols: Any) -> tuple[Any, list[Any]
     return outputs[0, -1], after
 
 
-def _with(tree: Any, replace: Callable[[Recurrent], Any]) -> Any:
-    """The same tree with other functions in place of its recurrent layers."""
-    if isinstance(tree, Recurrent):
+def _with(tree: Any, replace: Callable[[Any], Any]) -> Any:
+    """The same tree with other functions in place of the layers that keep something."""
+    if isinstance(tree, _KEEPING):
         return replace(tree)
     parts = None if trees.is_array(tree) else trees.children(tree)
     if parts is None:

@@ -14,7 +14,7 @@ from chainrule import nn
 from chainrule.backends import backend_for
 from chainrule.config import VERSION
 from chainrule.data import fingerprint
-from chainrule.errors import NonFiniteError, UsageError
+from chainrule.errors import ConvergenceError, NonFiniteError, UsageError
 from chainrule.observe import Console, MemoryRecord, RecordWriter, fan_out, read_record
 from chainrule.observe.events import Evaluated, RunEnded, RunStarted, Watcher
 from chainrule.optim import Optimizer, to_json
@@ -106,6 +106,7 @@ class Job:
             loop.emit(self._started(loop, directory, config))
             reason = loop.run()
             net = self._close(loop, directory, reason)
+            failure = loop.failure
         record = memory.record if directory is None else read_record(directory.record)
         path = None if directory is None else directory.path
         run = Run(net, record, config, path, self.prepared.encoder)
@@ -113,6 +114,8 @@ class Job:
             run.report()
         if reason == "not finite":
             raise _non_finite(run)
+        if failure is not None:
+            raise _not_converged(run, failure)
         if reason == "interrupted":
             self._say(_how_to_go_on(run))
         return run
@@ -205,7 +208,11 @@ class Job:
     def _close(self, loop: Loop, directory: RunDirectory | None, reason: str) -> Any:
         """The closing evaluation, the network on disk, and the last event; returns the network."""
         net = self._final_network(loop, reason)
-        closing = self._evaluated(loop, net)
+        try:
+            closing = self._evaluated(loop, net)
+        except ConvergenceError as error:  # then nothing is known of these rows
+            closing = Evaluated("held-out" if len(loop.held_out_rows) else "training", {})
+            loop.failure, reason = loop.failure or error, "not converged"
         if directory is not None:
             nn.save(directory.network, net)
         standing = loop.standing
@@ -257,6 +264,8 @@ class Job:
         run.report()
         if reason == "not finite":
             raise _non_finite(run)
+        if run.reason == "not converged":
+            raise _not_converged(run, loop.failure)
         epochs = loop.standing.epoch
         self._say(
             f"the run in {directory.path} had ended ({reason}, epoch {epochs}): nothing to do"
@@ -297,6 +306,23 @@ def _non_finite(run: Run) -> NonFiniteError:
         where=f"epoch {seen.epoch + 1}, step {seen.step}",
         do="lower the learning rate, or clip gradients with optim.clip_by_global_norm(1.0); the "
         f"last good weights are kept{kept}",
+    )
+    error.run = run
+    return error
+
+
+def _not_converged(run: Run, failure: ConvergenceError | None) -> ConvergenceError:
+    """The error with the run so far; `failure` is None where that was in an earlier session."""
+    ended, kept = (
+        run.record.ended,
+        f" and saved in {run.run_dir}" if run.run_dir else ", as .run.net",
+    )
+    what = "a fixed point was not reached" if failure is None else failure.what
+    do = "lower the learning rate" if failure is None else failure.do
+    error = ConvergenceError(
+        f"training stopped at step {ended.step if ended else 0}: {what}",
+        where=None if failure is None else failure.where,
+        do=f"{do}; the last good weights are kept{kept}",
     )
     error.run = run
     return error

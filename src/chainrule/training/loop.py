@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Dataset, permutation
-from chainrule.errors import FileError
+from chainrule.errors import ConvergenceError, FileError
 from chainrule.observe.events import (
     EpochEnded,
     Event,
@@ -39,7 +39,7 @@ from chainrule.training.progress import Standing
 from chainrule.training.settings import Settings
 from chainrule.training.step import Carry, Layout
 from chainrule.training.stepping import Stepping
-from chainrule.training.streams import resets_of
+from chainrule.training.streams import dealt, resets_of
 from chainrule.training.telling import StepResult, score_name
 
 Array = np.ndarray
@@ -74,6 +74,7 @@ class Loop:
     stop: StopRequest
     standing: Standing = field(default_factory=Standing)
     best: Best | None = None
+    failure: ConvergenceError | None = None  # why the run "did not converge"
 
     def __post_init__(self) -> None:
         rows, how = len(self.train_rows), (self.settings.backend, self.settings.threads)
@@ -101,6 +102,8 @@ class Loop:
         self._sources = self._columns
         if self._count == 1:
             self._sources = self._columns.take(self.train_rows)
+        elif resets is not None:  # other rows begin anew in each epoch
+            self._sources = Columns.of(self.dataset, self.row_weights, resets.copy())
         self._stepping = Stepping(self._step, self._sources.arrays, self._key, self._measured)
         self._started = self._told = self._saved = time.monotonic()
         self._before = self.standing.seconds
@@ -130,10 +133,13 @@ class Loop:
         standing = self.standing
         if not standing.ended:  # a person who stops the run does not want to wait for it then
             self._judge.compile()
-        while standing.epoch < self.settings.epochs and not standing.ended:
-            if not self._epoch():
-                self._checkpoint()
-                return "interrupted"
+        try:
+            while standing.epoch < self.settings.epochs and not standing.ended:
+                if not self._epoch():
+                    self._checkpoint()
+                    return "interrupted"
+        except ConvergenceError as error:
+            self.failure, standing.ended = error, "not converged"
         standing.ended = standing.ended or "finished"
         self._checkpoint()
         return standing.ended
@@ -182,7 +188,12 @@ class Loop:
         if self._count == 1:  # one batch of all rows needs no order
             return np.arange(len(self.train_rows))
         if self.dataset.streams:  # a chunk goes on where the one before ended
-            return self.train_rows
+            order = dealt(self.dataset, self.train_rows, self.settings.seed, epoch)
+            resets = self._sources.resets
+            if resets is not None:
+                resets[...] = self._columns.resets
+                resets[order[: self.dataset.streams]] = True
+            return order
         return self.train_rows[permutation(len(self.train_rows), self.settings.seed, epoch)]
 
     def _rows(self, order: Array) -> Array:
@@ -204,6 +215,8 @@ class Loop:
         standing.ended = taken.ended
         for step, result in taken.measured.items():
             self._tell_measures(step, result)
+        if taken.failed is not None:
+            raise taken.failed
         return taken.finite
 
     def _end_epoch(self, seconds: float) -> None:

@@ -30,8 +30,9 @@ class Run:
 
     `net` is the network to use: of the best epoch where the run stopped early or had a `patience`,
     else of the last step. `metrics` are on the held-out rows (on the training rows where none were
-    held out). `reason` says why it ended: "finished", "early stopping", "interrupted" or "not
-    finite"; of a full-batch method also "converged", or "stuck" where no step helped any more.
+    held out). `reason` says why it ended: "finished", "early stopping", "interrupted", "not
+    finite", or "not converged" (a fixed point was not reached); of a full-batch method also
+    "converged", or "stuck" where no step helped any more.
     """
 
     net: Any

@@ -65,10 +65,11 @@ def train(
     None: the full batch, which optim.lbfgs and optim.levenberg_marquardt need; they end the run
     where they have converged). Data in streams, such as TextCorpus(path, streams=16), are read in
     order, one chunk of each stream a step, and recurrent layers carry their states from chunk to
-    chunk. `validation` holds out a fraction or a number of rows (0.2; nothing
-    for sets that are complete, such as xor), in proportion for classes. With `patience`, training
-    stops after that many epochs without a better held-out loss, and the best weights are taken
-    back. `class_weights` ("balanced", or by class) and `sample_weights` [rows] weigh the loss.
+    chunk; several documents are dealt to the streams anew in each epoch. `validation` holds out a
+    fraction or a number of rows (0.2; nothing for sets that are complete, such as xor), in
+    proportion for classes. With `patience`, training stops after that many epochs without a better
+    held-out loss, and the best weights are taken back. `class_weights` ("balanced", or by class)
+    and `sample_weights` [rows] weigh the loss.
 
     With `run_dir` the run is kept there: configuration, record, a checkpoint at most every
     `save_every` seconds, network, report; `resume=True` goes on with a run that was stopped or
@@ -79,8 +80,9 @@ def train(
     bit. `backend` is "native", or "reference" for the NumPy interpreter.
 
     Ctrl-C stops after the current step, saves, and returns the run so far. Raises NonFiniteError
-    (with the run so far as `.run`) when the loss or a weight stops being finite; DataError,
-    ShapeError and UsageError before the first step where the parts do not fit.
+    (with the run so far as `.run`) when the loss or a weight stops being finite, ConvergenceError
+    (likewise) where a fixed point is not reached; DataError, ShapeError and UsageError before the
+    first step where the parts do not fit.
     """
     if resume and backend is None:
         backend = backend_of(run_dir)  # another one would round otherwise

@@ -7,12 +7,13 @@ and Python is entered again for progress, Ctrl-C, watchers and checkpoints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.backends import backend_for
+from chainrule.errors import ConvergenceError
 from chainrule.training.full_batch import FullBatchStep
 from chainrule.training.step import Carry, Ready, StepBuilder
 from chainrule.training.telling import StepResult, results_of
@@ -28,7 +29,8 @@ MOMENT = 0.1  # seconds that a native call goes on for
 class Taken:
     """What some steps did: the carry after them, what each of them told, and what was measured, by
     the number of the step. When a step was not finite it was not taken, and its batch is number
-    len(losses). `ended` is as in `StepResult`."""
+    len(losses); so it is where a fixed point was not reached, and `failed` says so. `ended` is as
+    in `StepResult`."""
 
     carry: Carry
     losses: list[float] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Taken:
     measured: dict[int, StepResult] = field(default_factory=dict)
     finite: bool = True
     ended: str = ""
+    failed: ConvergenceError | None = None
 
 
 class Stepping:
@@ -69,7 +72,10 @@ class Stepping:
             return self._native.take(carry, rows, first_step)
         measured = self._every > 0 and first_step % self._every == 0
         batch = [s[rows[0]] for s in self.sources]
-        after, result = self.builder(carry, batch, self._key, first_step, measured)
+        try:
+            after, result = self.builder(carry, batch, self._key, first_step, measured)
+        except ConvergenceError as error:
+            return Taken(carry, failed=error)
         if not result.finite:
             return Taken(carry, finite=False)
         told = {first_step: result} if measured else {}
@@ -103,7 +109,13 @@ class _Native:
         if every > 1 and -first_step % every < len(rows) and not loop.measures:
             loop.measure(self._prepared(carry, rows, True).graph, every)
         self._buffers.put(carry)
-        told = loop.run(rows, first_step, MOMENT)
+        before = [array.copy() for array in carry] if loop.may_not_converge else []
+        try:
+            told = loop.run(rows, first_step, MOMENT)
+        except ConvergenceError as error:
+            if len(rows) == 1:
+                return Taken(before, failed=error)
+            return self._one_by_one(before, rows, first_step)
         losses, scores = (
             told.values[number].astype(np.float64)[: told.steps].tolist()
             for number in (sized.loss, sized.score)
@@ -117,6 +129,21 @@ class _Native:
             )
             measured = dict(zip(due, found, strict=True))
         return Taken(self._buffers.get(), losses, scores, measured, told.finite)
+
+    def _one_by_one(self, carry: Carry, rows: Array, first_step: int) -> Taken:
+        """The same steps again, up to the one that does not converge: it is known only after the
+        call that others followed it."""
+        losses: list[float] = []
+        scores: list[float] = []
+        measured: dict[int, StepResult] = {}
+        taken = Taken(carry)
+        for number in range(len(rows)):
+            taken = self.take(taken.carry, rows[number : number + 1], first_step + number)
+            losses, scores = losses + taken.losses, scores + taken.scores
+            measured |= taken.measured
+            if taken.failed or not taken.finite:
+                break
+        return replace(taken, losses=losses, scores=scores, measured=measured)
 
     def _make(self, carry: Carry, rows: Array) -> _Sized:
         """The loop for batches of this size."""

@@ -1,8 +1,9 @@
 """Truncated backpropagation through time: what a network carries from chunk to chunk of streams.
 
 Rows lie as in `chainrule.data.chunking`, so a batch of consecutive rows is one chunk of each
-stream. The states that recurrent layers end a chunk with are part of a step's carry; in the next
-step they are inputs, so no delta goes back into the chunk before (Williams and Peng 1990).
+stream; several documents are dealt to the streams anew in each epoch. The states that recurrent
+layers end a chunk with are part of a step's carry; in the next step they are inputs, so no delta
+goes back into the chunk before (Williams and Peng 1990).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import tracing
-from chainrule.data import Dataset
+from chainrule.data import Dataset, permutation
 from chainrule.errors import ShapeError, UsageError
 from chainrule.optim import Optimizer
 from chainrule.tracing import trees
@@ -58,6 +59,22 @@ def resets_of(dataset: Dataset, *parts: Array) -> Array:
     for rows in parts:
         resets[rows[: dataset.streams]] = True
     return resets
+
+
+def dealt(dataset: Dataset, rows: Array, seed: int, epoch: int) -> Array:
+    """The training rows in the order of an epoch: where documents begin behind the first chunk,
+    they follow one another in an order of the epoch's own, which is cut into the streams anew. As
+    many rows lie in each stream as before, so an epoch has as many steps."""
+    count, resets = dataset.streams, dataset.resets
+    if resets is None or not resets[rows[count:]].any():
+        return rows
+    read = rows.reshape(-1, count).T.reshape(-1)  # stream after stream
+    begins = resets[read]
+    begins[:: len(rows) // count] = True
+    documents = np.split(read, np.flatnonzero(begins)[1:])
+    order = permutation(len(documents), seed, epoch)
+    found = np.concatenate([documents[number] for number in order])
+    return np.ascontiguousarray(found.reshape(count, -1).T).reshape(-1)
 
 
 def states_of(net: Any, x: Array) -> dict[str, Any]:
