@@ -174,6 +174,7 @@ REMARKS = {
     "simplify": "what multiplies by one, or reshapes twice, is gone.",
     "tidy loops": "It joins scans that differ only in what they give, and rewrites their bodies.",
     "gather folds": "It turns the delta of a convolution's input into a contraction.",
+    "choose last": "It multiplies the rows of an embedding before they are chosen.",
     "fold constants": "what depends on no input is computed now, here `1 / 8`.",
     "simplify again": "It is there for what folding constants makes simple.",
     "share common": "the two equal branches of `error * error` send back one delta, not two.",

@@ -182,15 +182,16 @@ def test_every_kind_of_network_takes_the_steps_that_its_layers_mean(name: str) -
 
 
 def test_operations_are_those_of_the_forward_pass_and_of_both_gradients() -> None:
-    """By hand; of the first layer there is one gradient, but an embedding before it wants both."""
+    """By hand; of the first layer there is one gradient, but an embedding before it wants both. The
+    product of an embedding is taken for each symbol, not for each place."""
     from bench.cases import ARCHITECTURES
 
     flops = {case.name: case.flops for case in ARCHITECTURES}
     first = 28 * 28 * 9 * 32
     cnn = first + 14 * 14 * 9 * 32 * 64 + 7 * 7 * 64 * 128 + 128 * 10
     assert flops["CNN 28x28x1, batch 64"] == 2 * 64 * (3 * cnn - first)
-    lstm = 64 * (128 * 512 + 128 * 512 + 128 * 65)
-    assert flops["LSTM 128, 64 steps, batch 32"] == 2 * 32 * 3 * lstm
+    lstm = 32 * 64 * (128 * 512 + 128 * 65) + 65 * 128 * 512
+    assert flops["LSTM 128, 64 steps, batch 32"] == 2 * 3 * lstm
     block = 4 * 128 * 128 + 2 * 128 * 512 + 2 * 64 * 128
     assert flops["GPT 4 x 128, context 64, batch 16"] == 2 * 16 * 3 * 64 * (4 * block + 128 * 65)
 

@@ -25,6 +25,7 @@ _ARITHMETIC = frozenset({"add", "subtract", "multiply"})  # cheap too, with one 
 _BETWEEN = frozenset({"add", "subtract", "multiply", "divide", "scale", "maximum"})
 _LARGE = 1 << 18  # bytes of an array that leaves the near caches
 _FEW = 8  # times as many elements as numbers
+_FEW_READERS = 3
 _LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
 _SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
@@ -63,7 +64,9 @@ def buffers(graph: Graph, in_place: Collection[Node] = ()) -> set[Node]:
         depth[node] = 1 + max(below, default=0)
         if depth[node] > _DEEPEST:
             kept.add(node)
-    kept -= {n for n in reused - pinned if _is_light(n, kept)}
+    for node in [n for n in nodes if n in reused and n not in pinned]:
+        if _is_light(node, kept) or _is_of_two(node, kept, computed):
+            kept.remove(node)
     return {n for n in kept if n.op != "input" and n.op not in WITH_BODY}
 
 
@@ -74,6 +77,26 @@ def _is_light(node: Node, kept: set[Node]) -> bool:
         return False
     sources = [behind_views(n) for n in node.operands]
     return all(n in kept or n.op in ("input", "constant") for n in sources)
+
+
+def _is_of_two(node: Node, kept: set[Node], computed: dict[Node, int]) -> bool:
+    """Whether a large value that few read follows cheaply from two others that lie in memory
+    anyway: then reading both each time is no more than writing it once and reading it."""
+    if node.op not in _BETWEEN or node.type.bytes < _LARGE or computed[node] > _FEW_READERS:
+        return False
+    sources, pending, seen = set[Node](), list(node.operands), set[Node]()
+    while pending:
+        found = behind_views(pending.pop())
+        if found in seen or found.type.size * _FEW <= node.type.size:
+            continue
+        seen.add(found)
+        if found.op == "input" or found in kept:
+            sources.add(found)
+        elif found.op in _BETWEEN or found.op in _CHEAP:
+            pending += found.operands
+        else:
+            return False
+    return len(sources) <= 2 and all(n.op == "input" or computed[n] > 1 for n in sources)
 
 
 def behind_views(node: Node) -> Node:
@@ -128,7 +151,7 @@ def _times_computed(nodes: Sequence[Node], kept: set[Node]) -> dict[Node, int]:
     for node in reversed(nodes):
         through = [r for r in readers.get(node, ()) if is_trivial(r) and r not in kept]
         others = len(readers.get(node, ())) - len(through)
-        times[node] = min(others + sum(times[r] for r in through), 2)
+        times[node] = min(others + sum(times[r] for r in through), _FEW_READERS + 1)
     return times
 
 
