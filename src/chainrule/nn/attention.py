@@ -17,6 +17,11 @@ from chainrule.nn.positions import rotated
 from chainrule.tracing.context import current
 
 
+def _scaled(query: Any) -> Any:
+    """Queries divided by the root of their length: there are fewer of them than scores."""
+    return query * (1.0 / math.sqrt(query.shape[-1]))
+
+
 @dataclass(frozen=True)
 class MultiHeadAttention(Layer):
     """Each place of a sequence reads from all places: a mean of their values, weighted by how well
@@ -96,7 +101,7 @@ class MultiHeadAttention(Layer):
         )
         if self.rotary:
             query, key = rotated(query), rotated(key)
-        scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+        scores = np.einsum("bqhd,bkhd->bhqk", _scaled(query), key)
         seen = self._seen(x, source, mask)
         if seen is not None:
             # The lowest number, not -infinity: a row of nothing else would give NaN.
@@ -130,7 +135,7 @@ class MultiHeadAttention(Layer):
         places = np.arange(kept[0].shape[1])
         here = (places == place)[:, np.newaxis, np.newaxis]
         key, value = (np.where(here, n, old) for n, old in zip(new, kept, strict=True))
-        scores = np.einsum("bqhd,bkhd->bhqk", query, key) / math.sqrt(query.shape[-1])
+        scores = np.einsum("bqhd,bkhd->bhqk", _scaled(query), key)
         shares = softmax(np.where(places <= place, scores, -np.inf))
         read = np.einsum("bhqk,bkhd->bqhd", shares, value)
         return self.output(read.reshape((*read.shape[:2], self.width))), (key, value)
