@@ -24,6 +24,18 @@ def test_all_threads_go_on_where_they_are_faster() -> None:
     assert 0 < teams.count(1) <= PROBE_CALLS * (100 * 0.1 / PROBE_EVERY + 1)
 
 
+def test_where_it_is_clear_who_is_faster_one_thread_is_tried_seldom() -> None:
+    """Long steps by two threads in half of the time: a trial each 25 steps would cost a tenth."""
+    pace, now, tried = Pace(2), 0.0, 0
+    for _ in range(400):
+        team, _ = pace.next(now, 0.1)
+        seconds = {1: 0.06, 2: 0.03}[team]
+        pace.note(team, seconds)
+        now, tried = now + seconds, tried + (team == 1)
+    assert tried == PROBE_CALLS
+    assert taken(pace, {1: 0.06, 2: 0.2}, 20, start=now)[-1] == 1, "until all threads are slow"
+
+
 def test_one_thread_takes_over_when_the_others_wait_for_a_core_and_gives_back_later() -> None:
     pace = Pace(4)
     assert taken(pace, {1: 3e-4, 4: 1e-4}, 20).count(4) >= 15

@@ -11,6 +11,8 @@ PROBE_EVERY = 1.0  # seconds
 PROBE_FOR = 0.01  # seconds
 PROBE_SHARE = 0.05  # of the time at most, where a single step takes longer than that
 PROBE_CALLS = 2  # of which the first does not count: it meets sleeping threads and cold caches
+CLEAR = 0.7  # of one thread's time: what is below that is not likely to change
+SELDOM = 10  # times as long until the next trial, where it is clear who is faster
 WARM = 3  # calls until what a step takes says something
 
 
@@ -32,11 +34,19 @@ class Pace:
             return self._most, seconds
         if not self._trials:
             best = min(self._seconds, key=lambda team: self._seconds[team])
-            if now - self._probed < self._pause:
+            pause = self._pause * (SELDOM if self._is_clear(best) else 1)
+            if now - self._probed < pause:
                 return best, seconds
             self._probed, self._trials = now, PROBE_CALLS
             self._tried = self._most if best == 1 else 1
         return self._tried, min(seconds, PROBE_FOR)
+
+    def _is_clear(self, best: int) -> bool:
+        """Whether all threads are so much faster than one was that a trial would be lost time. They
+        slow down as soon as one waits for its core, and it is clear no longer; one thread alone
+        tells nothing of the others."""
+        alone = self._seconds.get(1)
+        return best != 1 and alone is not None and self._seconds[best] < CLEAR * alone
 
     def note(self, team: int, seconds: float) -> None:
         """A step took so long. A shorter time counts at once, and a longer one by half: the first
