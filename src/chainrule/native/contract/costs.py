@@ -13,7 +13,7 @@ from dataclasses import dataclass
 # Measured on Zen 4 with AVX-512, in cycles; only their proportions matter.
 _LATENCY = 4  # of a multiply-add: fewer sums at a time wait for each other
 _BROADCAST = 0.5  # loading one number for all lanes
-_FROM_SECOND = 3  # loading a vector from the second-level cache
+_FROM_SECOND = 4  # loading a vector from the second-level cache
 _FROM_THIRD = 8  # and from beyond
 _STREAM = 0.05  # each further row that is read at once
 _NEIGHBOUR = 0.02  # the same where rows follow each other closely in memory
@@ -67,19 +67,29 @@ class Shape:
     apart: int  # bytes between two rows of the left operand
     store: float  # cycles for finishing one vector of results
     behind: int  # weights and moments that are read behind each sum, and changed
+    left: int  # numbers that lie in the memory of the left operand
+    right: int
+    is_same_right: bool  # for all outer letters
     packings: int  # how often the right operand is packed, where it is
     pace: float = 1.0  # cycles for working on one vector: half as many for half a vector
 
     @property
     def foreign_left(self) -> float:
         """Cycles for reading all of the left operand, as threads do that share columns."""
-        return _LINE / 64 * self.itemsize * self.rows * self.steps
+        return self._foreign(min(self.rows * self.steps * self.outer, self.left))
 
     @property
     def foreign_right(self) -> float:
-        """Cycles for reading all of the right operand, as threads do that share rows; and for what
-        lies behind the sums, which other kernels share by columns."""
-        return _LINE / 64 * self.itemsize * self.columns * (self.steps + self.behind * self.rows)
+        """Cycles for reading all of the right operand, as threads do that share rows."""
+        return self._foreign(min(self.columns * self.steps * self.outer, self.right))
+
+    @property
+    def foreign_behind(self) -> float:
+        """Cycles for what lies behind the sums, which other kernels share by columns."""
+        return self._foreign(self.columns * self.behind * self.rows * self.outer)
+
+    def _foreign(self, numbers: int) -> float:
+        return _LINE / 64 * self.itemsize * numbers
 
 
 def best_tiles(
@@ -133,13 +143,14 @@ def _costs(shape: Shape, tiles: Tiles, team: int, packing: float) -> Iterator[tu
         return
     if outer > 1:
         share = -(-outer // team)
-        yield "outer", whole * share + packs * min(often, share)
+        foreign = shape.foreign_right if shape.is_same_right else 0.0
+        yield "outer", whole * share + packs * min(often, share) + foreign
     wide, narrow = (panel(v) * outer + p * often for v, p in zip(vectors, pack, strict=True))
     slowest = _slowest(columns[0], wide, columns[1] > 0, narrow, team)
-    yield "columns", slowest + (_BORDER * shape.rows + shape.foreign_left) * outer
+    yield "columns", slowest + _BORDER * shape.rows * outer + shape.foreign_left
     tall, low = line(tiles.rows), line(rows[1])
     slowest = _slowest(rows[0], tall, rows[1] > 0, low, team)
-    yield "rows", (slowest + shape.foreign_right) * outer + packs * often
+    yield "rows", slowest * outer + shape.foreign_right + shape.foreign_behind + packs * often
 
 
 def _tile_time(rows: int, vectors: int, shape: Shape) -> float:

@@ -262,11 +262,14 @@ def _chosen(
         abs(roles.left.strides.get(roles.row, 0)) * roles.itemsize,
         roles.store(result, lanes),
         behind,
+        roles.left.memory.type.size,
+        roles.right.memory.type.size,
+        not any(roles.right.strides.get(c) for c in roles.outer),
         roles.product(roles.outer),
         pace,
     )
     # A panel that is the same for all outer letters is packed once, if it is not packed in parts.
-    free = not any(roles.right.strides.get(c) for c in roles.outer)
+    free = shape.is_same_right
     packing = packing_cost(
         roles.right.strides, roles.column, roles.summed, roles.sizes, shape, free=free
     )
