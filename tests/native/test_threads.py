@@ -246,10 +246,11 @@ def interrupts() -> Iterator[None]:
 def test_interrupts_leave_no_thread_waiting_for_ever(want: Array) -> None:
     """Whenever one comes, the next call has its helpers and the right result."""
     run, x, w = program(3), X[:64], W[:, :64]
-    run(x, w)
-    began = time.perf_counter()
-    right = run(x, w)
-    usual = time.perf_counter() - began
+    right, usual = run(x, w), 1.0
+    for _ in range(20):  # the shortest: on a busy machine one may take very long
+        began = time.perf_counter()
+        run(x, w)
+        usual = min(usual, time.perf_counter() - began)
     moments, interrupted = np.random.default_rng(5), 0
     for delay in moments.uniform(0, 2 * usual, 500):
         try:
@@ -262,7 +263,9 @@ def test_interrupts_leave_no_thread_waiting_for_ever(want: Array) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
     assert interrupted > 50
     np.testing.assert_array_equal(run(X, W), want)
-    time.sleep(0.05)
+    until = time.monotonic() + 5
+    while len(threads._pool.idle) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
     assert len(threads._pool.idle) >= 2
     before = time.process_time()
     time.sleep(0.2)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,12 +134,17 @@ def current_origin() -> Origin:
     return _current.origin or Origin()
 
 
-@contextmanager
-def made_by(origin: Origin, stage: str | None = None) -> Iterator[None]:
+class made_by:
     """Nodes made inside carry this origin (and, where given, this stage's name)."""
-    before = _current.origin
-    _current.origin = origin if stage is None else replace(origin, stage=stage)
-    try:
-        yield
-    finally:
-        _current.origin = before
+
+    __slots__ = ("_before", "_origin")
+
+    def __init__(self, origin: Origin, stage: str | None = None) -> None:
+        self._origin = origin if stage is None else replace(origin, stage=stage)
+
+    def __enter__(self) -> None:
+        self._before = _current.origin
+        _current.origin = self._origin
+
+    def __exit__(self, *error: object) -> None:
+        _current.origin = self._before

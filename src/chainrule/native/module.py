@@ -195,20 +195,22 @@ class Module:
         attributes = "" if is_program else " #0"
         layout, arena = routine.layout, f"ptr %s{len(routine.layout.slots)}"
         clock = f"{arena}, i64 {layout.clock}" if is_program and self._timed else ""
-        phases = sorted({call.scheduled.phase for call in calls})
+        phases: dict[int, list[tuple[int, Call]]] = {}
+        for number, call in enumerate(calls):
+            phases.setdefault(call.scheduled.phase, []).append((number, call))
         flags = [n for c in calls for n in c.scheduled.region.stored if is_flag(n)]
         is_long = len(calls) > _INLINED
         wanted: set[Argument] | None = set(flags) if is_long else None
         lines, pointers = _addresses(routine, wanted, is_program=is_program)
         lines += _flags_down(calls, flags, pointers)
         functions = []
-        for phase in phases:
+        for phase, now in sorted(phases.items()):
             if not is_long:
-                lines += self._phase(phase, calls, pointers, clock, routine)
+                lines += self._phase(phase, now, len(calls), pointers, clock, routine)
                 continue
-            used = {a for c in calls if c.scheduled.phase == phase for a in c.arguments}
+            used = {a for _, c in now for a in c.arguments}
             inside, places = _addresses(routine, used, is_program=is_program)
-            inside += self._phase(phase, calls, places, clock, routine)
+            inside += self._phase(phase, now, len(calls), places, clock, routine)
             header = f"define internal void {name}.{phase}{entry} #3 {{\nentry:"
             functions.append("\n".join([header, *inside, "  ret void", "}"]))
             given = "ptr %table, i64 %thread, i64 %threads, ptr %barrier"
@@ -219,13 +221,14 @@ class Module:
     def _phase(
         self,
         phase: int,
-        calls: Sequence[Call],
+        now: Sequence[tuple[int, Call]],
+        count: int,
         pointers: dict[Argument, str],
         clock: str,
         routine: Routine,
     ) -> list[str]:
+        """The calls of a phase, each with its number among all `count`."""
         lines: list[str] = []
-        now = [(i, c) for i, c in enumerate(calls) if c.scheduled.phase == phase]
         for number, call in now:
             if call.scheduled.shared:
                 lines += self._take_time(
@@ -241,7 +244,7 @@ class Module:
         if routine.rows:
             return lines
         wait = "  call void @wait(ptr %barrier, i64 %threads)"
-        return [*lines, *self._take_time(clock, len(calls), wait)]
+        return [*lines, *self._take_time(clock, count, wait)]
 
     def _take_time(self, clock: str, number: int, line: str) -> list[str]:
         """The line, and its cycles on the first thread, added to a word behind the `clock`; an
@@ -270,17 +273,17 @@ def _addresses(
     slots, layout = routine.layout.slots, routine.layout
     lines: list[str] = []
     pointers: dict[Argument, str] = {"barrier": "%barrier"}
-    addresses: list[tuple[Argument, int]] = [*slots.items(), ("arena", len(slots))]
-    if not is_program:
-        addresses.append(("notes", len(slots) + 1))
-    for what, slot in addresses:
-        if wanted is not None and what not in wanted and what != "arena":
-            continue
+    more: dict[str, int] = {"arena": len(slots)}
+    if not is_program and (wanted is None or "notes" in wanted):
+        more["notes"] = len(slots) + 1
+    table: list[tuple[Argument, int]] = [*_chosen(slots, wanted), *more.items()]
+    for what, slot in table:
         place = f"%s{slot}"
         lines.append(f"  {place}.at = getelementptr ptr, ptr %table, i64 {slot}")
         lines.append(f"  {place} = load ptr, ptr {place}.at")
         pointers[what] = place
-    parts: list[tuple[Argument, int]] = [*layout.arena.items(), ("scratch", layout.scratch)]
+    parts: list[tuple[Argument, int]] = [*_chosen(layout.arena, wanted)]
+    parts.append(("scratch", layout.scratch))
     if is_program:
         parts.append(("notes", layout.notes))
     for number, (part, offset) in enumerate(parts):
@@ -288,6 +291,14 @@ def _addresses(
             lines.append(f"  %a{number} = getelementptr i8, ptr {pointers['arena']}, i64 {offset}")
             pointers[part] = f"%a{number}"
     return [*lines, "  %first = icmp eq i64 %thread, 0"], pointers
+
+
+def _chosen(places: dict[Node, int], wanted: set[Argument] | None) -> list[tuple[Argument, int]]:
+    """The places of what is wanted, or of all, in order."""
+    if wanted is None:
+        return list(places.items())
+    nodes = [n for n in wanted if isinstance(n, Node) and n in places]
+    return [(n, places[n]) for n in sorted(nodes, key=lambda n: (places[n], n.serial))]
 
 
 def _flags_down(

@@ -87,49 +87,110 @@ def memory_behind(node: Node) -> Node:
 
 def fuse(graph: Graph, kept: set[Node]) -> list[Region]:
     """The regions, in an order in which they can run. `kept` is what has memory of its own."""
-    regions: list[Region] = []
-    home: dict[Node, int] = {}
-    nodes = graph.nodes()
-    parts = [node for node in nodes if node.op == "part"]
-    for node in nodes:
-        if node.op in WITH_BODY:
-            results = _results(node, [n for n in parts if n.operands[0] is node])
-            steps = node["length"] if node.op == "scan" else node["max_iterations"]
-            regions.append(Region(node.op, (steps,), node, results))
-            home.update(dict.fromkeys(results, len(regions) - 1))
-            continue
-        if node not in kept or node.op in ("constant", "part"):
-            continue
-        if node.op in OWN_KERNEL and not is_flag(node) and not is_side_by_side(node):
-            beside = _beside(node, regions, home, kept)
-            if beside < 0:
-                domain = node.shape if node.op == "contract" else _domain(node)
-                regions.append(Region(node.op, domain, node, []))
-            regions[beside].members.append(node)
-            home[node] = beside % len(regions)
-            continue
-        home[node] = _place(node, regions, home, kept)
-    _drop_unread(graph, regions, kept)
-    return regions
+    return _Fusion(graph, kept).regions
 
 
-def _beside(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
-    """The first region that a sum or a maximum can join: one that takes the same axes of what it
-    reads too, such as the two sums of a normalisation's gradient. -1 where there is none."""
-    if node.op not in _REDUCTIONS:
-        return -1
-    mine = {source for source, _ in reads(node, kept)}
-    first = max((home[source] + 1 for source in mine if source in home), default=0)
-    for number in range(first, len(regions)):
-        region = regions[number]
-        if region.kind != node.op or region.domain != _domain(node):
-            continue
-        lead = region.members[0]
-        alike = lead["axes"] == node["axes"] and lead.type == node.type
-        theirs = {source for n in region.members for source, _ in reads(n, kept)}
-        if alike and len(region.members) < _MOST_SUMS and mine & theirs:
-            return number
-    return -1
+class _Fusion:
+    """Regions in the making. What each value and each region reads is found once: a long program
+    asks for it very often."""
+
+    def __init__(self, graph: Graph, kept: set[Node]) -> None:
+        self.regions: list[Region] = []
+        self._kept = kept
+        self._home: dict[Node, int] = {}
+        self._read: dict[Node, list[tuple[Node, bool]]] = {}
+        self._touched: list[set[Node]] = []  # by region: what it reads and makes
+        nodes = graph.nodes()
+        parts = [node for node in nodes if node.op == "part"]
+        for node in nodes:
+            if node.op in WITH_BODY:
+                results = _results(node, [n for n in parts if n.operands[0] is node])
+                steps = node["length"] if node.op == "scan" else node["max_iterations"]
+                number = self._begin(Region(node.op, (steps,), node))
+                for result in results:
+                    self._join(result, number)
+            elif node in kept and node.op not in ("constant", "part"):
+                self._join(node, self._region_of(node))
+        self._drop_unread(graph)
+
+    def _reads(self, node: Node) -> list[tuple[Node, bool]]:
+        if node not in self._read:
+            self._read[node] = reads(node, self._kept)
+        return self._read[node]
+
+    def _begin(self, region: Region) -> int:
+        self.regions.append(region)
+        self._touched.append(set())
+        return len(self.regions) - 1
+
+    def _join(self, node: Node, number: int) -> None:
+        self.regions[number].members.append(node)
+        self._home[node] = number
+        self._touched[number] |= {node, *(source for source, _ in self._reads(node))}
+
+    def _region_of(self, node: Node) -> int:
+        """The region that a value joins, or a new one."""
+        if node.op not in OWN_KERNEL or is_flag(node) or is_side_by_side(node):
+            return self._host(node)
+        beside = self._beside(node)
+        if beside is not None:
+            return beside
+        domain = node.shape if node.op == "contract" else _domain(node)
+        return self._begin(Region(node.op, domain, node))
+
+    def _beside(self, node: Node) -> int | None:
+        """The first region that a sum or a maximum can join: one that takes the same axes of what
+        it reads too, such as the two sums of a normalisation's gradient. None where there is none.
+        """
+        if node.op not in _REDUCTIONS:
+            return None
+        mine = {source for source, _ in self._reads(node)}
+        first = max((self._home[n] + 1 for n in mine if n in self._home), default=0)
+        for number in range(first, len(self.regions)):
+            region = self.regions[number]
+            if region.kind != node.op or region.domain != _domain(node):
+                continue
+            lead = region.members[0]
+            alike = lead["axes"] == node["axes"] and lead.type == node.type
+            if alike and len(region.members) < _MOST_SUMS and mine & self._touched[number]:
+                return number
+        return None
+
+    def _host(self, node: Node) -> int:
+        """The first region that a map or a flag can join, else a new one. It joins one that reads
+        or makes something that it reads too: what has nothing in common stays apart, so that layers
+        of one kind have kernels of one kind."""
+        parts = is_side_by_side(node)
+        first, domain = 0, node.operands[0].shape if parts or is_flag(node) else node.shape
+        for source, same_place in self._reads(node):
+            if source in self._home:
+                first = max(first, self._home[source] + (not same_place))
+        hosts, mine = ("map",) if parts else _HOSTS, {source for source, _ in self._reads(node)}
+        for number in range(first, len(self.regions)):
+            region = self.regions[number]
+            if region.domain == domain and region.kind in hosts and mine & self._touched[number]:
+                return number
+        return self._begin(Region("map", domain, None))
+
+    def _drop_unread(self, graph: Graph) -> None:
+        """Values that only their own region reads, at the same place, stay in registers."""
+        read_elsewhere = set(graph.outputs)
+        for region in self.regions:
+            inside = set(region.members)
+            for node in region.members:
+                for source, same_place in self._reads(node):
+                    if source not in inside or not same_place or node is region.lead:
+                        read_elsewhere.add(source)
+        # Reading through a view of an output means its memory is read.
+        for node in graph.outputs:
+            while node.op in VIEWS:
+                (node,) = node.operands
+                read_elsewhere.add(node)
+        for region in self.regions:
+            all_of_it = region.kind in WITH_BODY
+            region.stored = [
+                n for n in region.members if all_of_it or n in read_elsewhere or is_flag(n)
+            ]
 
 
 def _results(loop: Node, read: Sequence[Node]) -> list[Node]:
@@ -178,45 +239,3 @@ def computed_by(region: Region, kept: set[Node]) -> set[Node]:
                 found.add(operand)
                 pending.append(operand)
     return found
-
-
-def _place(node: Node, regions: list[Region], home: dict[Node, int], kept: set[Node]) -> int:
-    """The first region that a map or a flag can join, else a new one. It joins one that reads or
-    makes something that it reads too: what has nothing in common stays apart, so that layers of one
-    kind have kernels of one kind."""
-    parts = is_side_by_side(node)
-    first, domain = 0, node.operands[0].shape if parts or is_flag(node) else node.shape
-    read = reads(node, kept)
-    for source, same_place in read:
-        if source in home:
-            first = max(first, home[source] if same_place else home[source] + 1)
-    hosts, mine = ("map",) if parts else _HOSTS, {source for source, _ in read}
-    for number in range(first, len(regions)):
-        region = regions[number]
-        if region.domain != domain or region.kind not in hosts:
-            continue
-        theirs = {source for n in region.members for source, _ in reads(n, kept)}
-        if mine & theirs.union(region.members):
-            region.members.append(node)
-            return number
-    regions.append(Region("map", domain, None, [node]))
-    return len(regions) - 1
-
-
-def _drop_unread(graph: Graph, regions: list[Region], kept: set[Node]) -> None:
-    """Values that only their own region reads, at the same place, stay in registers."""
-    read_elsewhere = set(graph.outputs)
-    for region in regions:
-        inside = set(region.members)
-        for node in region.members:
-            for source, same_place in reads(node, kept):
-                if source not in inside or not same_place or node is region.lead:
-                    read_elsewhere.add(source)
-    # Reading through a view of an output means its memory is read.
-    for node in graph.outputs:
-        while node.op in VIEWS:
-            (node,) = node.operands
-            read_elsewhere.add(node)
-    for region in regions:
-        whole = region.kind in WITH_BODY
-        region.stored = [n for n in region.members if whole or n in read_elsewhere or is_flag(n)]

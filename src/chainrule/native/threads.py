@@ -19,8 +19,9 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
-from itertools import starmap
+from itertools import repeat, starmap
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +131,15 @@ class _Pool:
 
     def take(self, wanted: int, taken: list[_Helper]) -> None:
         """Moves idle helpers into `taken`; makes new ones as long as there are not as many."""
-        while len(taken) < wanted:
+        with suppress(IndexError):  # there are not so many
+            # One step for Python: an interrupt between taking one and keeping it would lose it.
+            taken.extend(starmap(self.idle.pop, repeat((), wanted)))
+        while len(taken) < wanted and self._made < wanted:
             try:
-                taken.append(self.idle.pop())
-            except IndexError:
-                if self._made >= wanted:
-                    return
-                try:
-                    taken.append(_Helper())
-                except RuntimeError:  # the system gives no more threads, or Python is ending
-                    return
-                self._made += 1
+                taken.append(_Helper())
+            except RuntimeError:  # the system gives no more threads, or Python is ending
+                return
+            self._made += 1
 
 
 _pool = _Pool()
