@@ -36,8 +36,15 @@ def test_a_text_is_trained_on_resumed_and_predicted(
 ) -> None:
     options += " --epochs 20 --patience off"
     assert main(f"train book.txt {options} --run-dir run --json".split()) == 0
-    run = told(capsys)
+    out = capsys.readouterr()
+    run = json.loads(out.out)
     assert run["metrics"]["perplexity"] < 8
+    closing = out.err.partition("held-out rows:")[2].splitlines()
+    numbers = {line.split()[0]: line for line in closing if line.startswith("  ")}
+    assert "nats" in numbers["loss"]
+    assert float(numbers["loss"].split()[1]) == pytest.approx(run["metrics"]["loss"], rel=1e-3)
+    columns = {line.index(line.split()[1]) for line in closing[1:4]}
+    assert len(columns) == 1  # the numbers stand below one another
     assert main("train --resume run --epochs 21 --json".split()) == 0
     assert told(capsys)["epochs"] == 21
     Path("more.txt").write_text("a cat on a mat, the dog sat. ")

@@ -80,7 +80,10 @@ def test_a_text_is_learned_and_written_word_by_word(capsys: pytest.CaptureFixtur
     assert main(["generate", "run", "--prompt", "zebra"]) == 2
     assert "give words of the text" in capsys.readouterr().err
     assert main("report run --output page.html".split()) == 0
-    assert "What it writes" in Path("page.html").read_text()
+    page = Path("page.html").read_text()
+    assert "What it writes" in page
+    assert page.index("What it writes") < page.index("Stretches of the held-out text")
+    assert "symbols comes next" in page
     assert main("explain run".split()) == 0
 
 

@@ -159,7 +159,11 @@ def test_the_encoder_comes_back_from_json() -> None:
     assert again == encoder
     many = again.decode(np.zeros((3, 2)))
     assert list(many) == ["visitors + 1", "visitors + 2"]
-    for damage in ({"stds": [0.0, 1.0]}, {"window": 0}, {"means": [1.0]}):
+    assert next(name for name, _ in again.compared) == "the last value again"
+    old = {key: value for key, value in encoder.to_json().items() if key != "compared"}
+    assert encoder_from_json(old).compared == ()
+    damages = {"stds": [0.0, 1.0]}, {"window": 0}, {"means": [1.0]}, {"compared": [["a", "b"]]}
+    for damage in damages:
         with pytest.raises(DamagedFileError):
             encoder_from_json(encoder.to_json() | damage)
 
@@ -219,6 +223,13 @@ def test_the_commands_forecast(
     assert main(command.split()) == 0
     out = capsys.readouterr()
     assert "the last value again" in out.err
+    said = next(line for line in out.err.splitlines() if "to compare with" in line)
+    comparison = said.partition("with: ")[2]
+    closing = " ".join(out.out.split())
+    assert f"mean absolute error; for comparison: {comparison}" in closing
+    page = Path("run/report.html").read_text()
+    assert f"For comparison, mean absolute errors: {comparison}." in page
+    assert "the first of 4 steps ahead" in " ".join(page.split())
     assert main("train --resume run --epochs 4 --json".split()) == 0
     assert json.loads(capsys.readouterr().out)["epochs"] == 4
     assert main("predict run visitors.csv".split()) == 0

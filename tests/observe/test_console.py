@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import io
 import math
@@ -236,6 +237,25 @@ def test_plain_lines_say_how_far_how_well_how_fast_and_how_long() -> None:
         "epoch  2/20  loss 0.0278  held-out accuracy 0.6667  3.2k rows/s  0:09 left"
     )
     assert lines[-3].startswith("epoch 20/20  loss 0.0028  held-out accuracy 0.9524")
+
+
+def test_a_long_first_epoch_is_told_though_it_is_less_than_a_tenth() -> None:
+    events = [
+        dataclasses.replace(event, seconds=30.0) if isinstance(event, EpochEnded) else event
+        for event in run()
+    ]
+    assert shown(events)[1].startswith("epoch  1/20")
+    assert shown(run())[1].startswith("epoch  2/20")
+
+
+def test_a_language_model_s_loss_stands_beside_that_of_the_training_rows() -> None:
+    events = [
+        dataclasses.replace(event, held_out=dict(event.held_out, perplexity=1.22))
+        if isinstance(event, EpochEnded)
+        else event
+        for event in run()
+    ]
+    assert "loss 0.0278  held-out loss 0.2000" in shown(events)[1]
 
 
 def test_a_resumed_run_says_where_it_goes_on() -> None:

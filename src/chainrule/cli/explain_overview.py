@@ -59,7 +59,7 @@ def _lines(given: Material, subject: Subject, row: int, found: Overview) -> Iter
     ]
     yield from _table(("layer", "", "gives", "size", "delta"), rows)
     yield ""
-    yield "Gradients: of each array of weights, and its largest number beside a numeric derivative"
+    yield "Gradients: each array of weights, its largest beside a numeric derivative"
     checks = [
         (
             check.name,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chainrule.cli.speaking import broken, command, shown_path
-from chainrule.data import CorpusEncoder
+from chainrule.data import CorpusEncoder, ForecastEncoder
 from chainrule.errors import UsageError
 from chainrule.observe.events import Evaluated, RunEnded
 from chainrule.observe.wording import count, duration
@@ -41,8 +41,7 @@ def outcome(run: Run, already: bool, width: int) -> str:
     assert ended is not None
     told = [_ending(ended, already), *_kept(run, ended)]
     lines = [broken(line, width, hang=0) for line in told]
-    own_loss = run.config["loss"] == DEFAULT_LOSS.get(run.task)
-    lines += ["", _rows(run, evaluated), *_metrics(evaluated, not own_loss, width), ""]
+    lines += ["", _rows(run, evaluated), *_metrics(run, evaluated, width), ""]
     if run.run_dir is not None:
         lines += [*_places(run.run_dir), "", "Try next:", *_next(run, run.run_dir)]
     return "\n".join(lines)
@@ -83,14 +82,21 @@ def _rows(run: Run, evaluated: Evaluated) -> str:
     return f"On the {evaluated.rows} rows:"
 
 
-def _metrics(evaluated: Evaluated, with_loss: bool, width: int) -> Iterator[str]:
-    """A line each; the task's own loss is left out, since a metric beside it says the same."""
-    for name, value in evaluated.metrics.items():
-        if name == "loss" and not with_loss:
-            continue
+def _metrics(run: Run, evaluated: Evaluated, width: int) -> Iterator[str]:
+    """A line each; the task's own loss is left out, since a metric beside it says the same. That of
+    a language model stays: it is what such models are compared by."""
+    own_loss = run.config["loss"] == DEFAULT_LOSS.get(run.task)
+    with_loss = not own_loss or "perplexity" in evaluated.metrics
+    told = {n: v for n, v in evaluated.metrics.items() if n != "loss" or with_loss}
+    widest = max([8, *map(len, told)])
+    for name, value in told.items():
         shown = f"{100 * value:.4g} %" if name == "accuracy" else f"{value:.4g}"
-        number = f"  {name.replace('_', ' '):<8}  {'-' if math.isnan(value) else shown:<9}"
+        number = f"  {name.replace('_', ' '):<{widest}}  {'-' if math.isnan(value) else shown:<9}"
         meaning = _meaning(name, value, evaluated)
+        if name == "mae" and isinstance(run.encoder, ForecastEncoder) and run.encoder.compared:
+            meaning = f"mean absolute error; for comparison: {run.encoder.comparison()}"
+        if name == "loss" and own_loss:
+            meaning = "cross entropy in nats; perplexity is its exponential"
         if len(number) + 2 + len(meaning) <= width:
             yield f"{number}  {meaning}".rstrip()
         else:

@@ -88,4 +88,4 @@ def label(value: object) -> str:
 def listed(names: tuple[str, ...] | list[str], most: int = 10) -> str:
     """Names in one line; the rest of a long list as a count."""
     shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"
+    return shown if len(names) <= most else f"{shown}, and {len(names) - most:,} more"

@@ -100,7 +100,7 @@ class Forecast(Source):
         )
         train_rows, held_out_rows = np.arange(train), np.arange(train, len(x))
         if len(held_out_rows):
-            encoder = replace(encoder, remarks=(*remarks, _compared(x, y, train, target)))
+            encoder = replace(encoder, compared=_compared(x, y, train, target))
         return Parts(dataset, encoder, train_rows, held_out_rows)
 
     def _check_length(self, table: Table, cut: int, window: int) -> None:
@@ -140,6 +140,7 @@ class ForecastEncoder:
     horizon: int
     target: Target
     remarks: tuple[str, ...] = ()
+    compared: tuple[tuple[str, float], ...] = ()  # errors of simple forecasts
 
     def read(self, data: object, notes: list[str], unreadable: str = "fatal") -> Rows:
         """The last `window` rows of a table, float32 [1, window, columns]: what comes after them is
@@ -182,7 +183,14 @@ class ForecastEncoder:
 
     def notes(self) -> tuple[str, ...]:
         """What was left out, and what simple forecasts are worth, a line each."""
-        return self.remarks
+        if not self.compared:
+            return self.remarks
+        worth = f"mean absolute error on the held-out rows, to compare with: {self.comparison()}"
+        return (*self.remarks, worth)
+
+    def comparison(self) -> str:
+        """The mean absolute errors of simple forecasts on the held-out rows, in words."""
+        return ", ".join(f"{name} {error:.4g}" for name, error in self.compared)
 
     def to_json(self) -> dict[str, JSON]:
         """The encoder as JSON values."""
@@ -197,6 +205,7 @@ class ForecastEncoder:
             "horizon": self.horizon,
             "target": self.target.to_json(),
             "remarks": list(self.remarks),
+            "compared": [list(pair) for pair in self.compared],
         }
 
     @classmethod
@@ -208,6 +217,8 @@ class ForecastEncoder:
         fields.check(all(isinstance(mean, float) for mean in means), "means")
         fields.check(all(isinstance(std, float) and std > 0 for std in stds), "stds")
         window, horizon = fields.count("window"), fields.count("horizon")
+        compared = fields.list("compared") if "compared" in fields.json else []  # not in old files
+        fields.check(all(_is_pair(pair) for pair in compared), "compared")
         fields.check(window > 0, "window")
         fields.check(horizon > 0, "horizon")
         return cls(
@@ -219,7 +230,13 @@ class ForecastEncoder:
             horizon,
             Target.from_json(fields.object("target")),
             fields.names("remarks"),
+            tuple((name, error) for name, error in compared),
         )
+
+
+def _is_pair(pair: object) -> bool:
+    """Whether this is a name and a number, as JSON has them."""
+    return isinstance(pair, list) and [type(item) for item in pair] == [str, float]
 
 
 def _windows(series: Floats, window: int, horizon: int) -> tuple[Floats, Floats]:
@@ -305,15 +322,13 @@ def _check_order(column: Column, table: Table) -> None:
         )
 
 
-def _compared(x: Floats, y: Floats, train: int, target: Target) -> str:
-    """What simple forecasts are worth on the held-out rows."""
+def _compared(x: Floats, y: Floats, train: int, target: Target) -> tuple[tuple[str, float], ...]:
+    """Simple forecasts, and their mean absolute errors on the held-out rows."""
     truth = y[train:]
     simple = {
         "the last value again": persistence(x[train:, :, 0], y.shape[1]),
         "a linear autoregression": autoregression(x[:train], y[:train])(x[train:]),
     }
-    errors = [
-        f"{name} {float(np.abs(found - truth).mean()) * target.std:.4g}"
-        for name, found in simple.items()
-    ]
-    return f"mean absolute error on the held-out rows, to compare with: {', '.join(errors)}"
+    return tuple(
+        (name, float(np.abs(found - truth).mean()) * target.std) for name, found in simple.items()
+    )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _PLAIN_LINES = 10  # over a run, where the line cannot be drawn anew
 _FEW = 5  # epochs, fewer than which are too few for a line each to be enough
+_LONG = 5.0  # seconds of a first epoch, after which a line says how long the others will take
 _SECONDS_BETWEEN_DRAWINGS = 0.05  # epochs of a tiny network can end thousands of times a second
 _COLUMNS = 80  # of a terminal that does not say
 _ERASE_LINE = "\r\x1b[2K"
@@ -133,7 +134,8 @@ class Console:
             rows_per_second=started.train_rows / ended.seconds if ended.seconds > 0 else math.nan,
             seconds_left=left if left > 0 else math.nan,
         )
-        self._log(progress, started, always=started.epochs <= _PLAIN_LINES)
+        is_long = ended.epoch == 0 and ended.seconds >= _LONG
+        self._log(progress, started, always=is_long or started.epochs <= _PLAIN_LINES)
 
     def _log(self, progress: Progress, started: RunStarted, *, always: bool = False) -> None:
         """A plain line, where the run has come a tenth further since the last one."""

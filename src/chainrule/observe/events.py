@@ -101,7 +101,8 @@ class Evaluated:
     `examples` are some of the rows in JSON values: "row" (its name), "truth", "predicted", "share"
     (of probability), "right", and what it looks like: "image" ({"shape": [height, width, channels],
     "pixels": base64}, with "sound" for a spectrogram) or "text". Of a language model "symbols" and
-    "guesses"; of a forecast, one stretch of time: "horizon", "before", "truth" and "predicted".
+    "guesses"; of a forecast, one stretch of time: "horizon", "before", "truth",
+    "predicted" and the "comparison" with simple forecasts.
     `filters` are the first layer's weights as pictures: "unit", "shape" and "pixels", 128 for 0.
     `attention` is what each layer of attention reads of one row: "layer", "row", "tokens", and for
     each of its "heads" the "largest" share and the "shares" [queries, keys] as bytes in base64, 255

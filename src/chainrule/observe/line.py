@@ -57,6 +57,7 @@ def fitting(parts: list[Part], width: int) -> list[Part]:
 
 def _held_out(metrics: Mapping[str, float]) -> str:
     shown = shown_metric(metrics)
-    if shown is None and "loss" in metrics:
+    # Language models are compared by their loss, which also stands beside the training rows' own.
+    if "loss" in metrics and (shown is None or "perplexity" in metrics):
         shown = ("loss", metrics["loss"])
     return f"held-out {shown[0].replace('_', ' ')} {quantity(shown[1])}" if shown else ""

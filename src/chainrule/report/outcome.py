@@ -129,11 +129,14 @@ def _regressed(evaluated: Evaluated) -> Outcome:
     bad = sum(not math.isfinite(miss) for miss in misses)
     if bad:
         notes.append(f"{bad:,} of the predictions are not finite and cannot be drawn.")
+    ahead = max((e.get("horizon", 1) for e in evaluated.examples), default=1)
+    dot = f"One dot for each of the {evaluated.rows} rows"
+    if ahead > 1:  # the first is the easiest: the numbers of the result are of all of them
+        dot += f", the first of {ahead:,} steps ahead"
     figure = Figure(
         key="predicted",
         title="Predicted against true",
-        about=f"One dot for each of the {evaluated.rows} rows; on the dotted line they agree. "
-        "Rings mark the largest misses.",
+        about=f"{dot}; on the dotted line they agree. Rings mark the largest misses.",
         picture=scatter_chart(
             evaluated.truth,
             evaluated.predicted,
@@ -148,7 +151,8 @@ def _regressed(evaluated: Evaluated) -> Outcome:
         [number(pairs[i][0]), number(pairs[i][1]), number(pairs[i][1] - pairs[i][0])] for i in worst
     ]
     table = Table(["true value", "predicted", "predicted − true"], rows)
-    return Outcome("Where it is right and wrong", figure, "Largest misses", table)
+    misses_of = "Largest misses" if ahead == 1 else "Largest misses, the first step ahead"
+    return Outcome("Where it is right and wrong", figure, misses_of, table)
 
 
 def _pair_table(pairs: Sequence[tuple[float, float]]) -> Table:

@@ -83,6 +83,9 @@ def _remarks(evaluated: Evaluated) -> tuple[str, ...]:
             f"For comparison: always answering “{evaluated.classes[most]}”, the most common class "
             f"of these rows, would be right for {share}."
         )
+    forecast = next((e for e in evaluated.examples if e.get("comparison")), None)
+    if forecast:
+        remarks.append(f"For comparison, mean absolute errors: {forecast['comparison']}.")
     if evaluated.rows != "held-out":
         remarks.append(
             "No rows were held out, so these numbers say how well the training rows are fitted. "

@@ -77,6 +77,8 @@ def task_text(record: Record) -> str:
     """The task in plain words: "10 classes", "two classes", "a number"."""
     task = record.started.task if record.started else ""
     classes = len(record.evaluated.classes) if record.evaluated else 0
+    if record.evaluated and record.evaluated.sample:  # of a language model
+        return f"predicting which of {classes:,} symbols comes next"
     if task == "multiclass":
         return f"telling {classes:,} classes apart" if classes else "telling classes apart"
     if task == "binary":

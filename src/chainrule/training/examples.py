@@ -126,6 +126,7 @@ def _stretch(
     return {
         "row": encoder.target.name,
         "horizon": step,
+        "comparison": encoder.comparison(),
         "before": before.tolist(),
         "truth": restore(dataset.y[rows[chosen]]).reshape(-1).tolist(),
         "predicted": restore(outputs[chosen]).reshape(-1).tolist(),
