@@ -172,6 +172,7 @@ def test_an_unreadable_picture_is_named_or_left_out(pets: Path, content: bytes |
     with pytest.raises(DataError, match=r"dog/bad\.png cannot be read") as caught:
         ImageFolder(pets).parts(None, 0)
     assert "--skip-unreadable" in str(caught.value)
+    assert "'it'" not in str(caught.value)
     dataset, encoder, *_ = ImageFolder(pets, unreadable="skip").parts(None, 0)
     assert dataset.rows == 16
     assert "bad.png" in encoder.notes()[0]
@@ -210,6 +211,20 @@ def test_other_files_are_counted_and_hidden_ones_are_not_seen(pets: Path) -> Non
     dataset, encoder, *_ = ImageFolder(pets).parts(None, 0)
     assert dataset.rows == 16
     assert encoder.notes() == ("ignored 1 file that is no picture (.txt)",)
+
+
+def test_pictures_in_no_folder_of_a_class_are_counted(pets: Path) -> None:
+    """Beside the classes, and beside those of a test folder."""
+    picture(pets / "a.png")
+    assert ImageFolder(pets).parts(None, 0).encoder.notes() == (
+        "left out 1 picture in no folder of a class (a.png)",
+    )
+    for part in ("train", "test"):
+        picture(pets.parent / "split" / part / "cat" / "0.png")
+        picture(pets.parent / "split" / part / "dog" / "0.png")
+        picture(pets.parent / "split" / part / f"{part}.png")
+    *_, note = ImageFolder(pets.parent / "split").parts(None, 0).encoder.notes()
+    assert note == "left out 2 pictures in no folder of a class (train.png, ...)"
 
 
 @pytest.mark.parametrize("size", [0, (3,), (0, 4), (1, 2, 3)])
@@ -293,6 +308,8 @@ def test_the_commands_train_resume_predict_and_explain(
         ("train pets --target class", 2, "target"),
         ("train digits --image-size 8", 2, "--image-size"),
         ("train empty", 1, "nothing to learn from"),
+        ("train pets/cat/0.png", 2, "a folder with a sub-folder for each class"),
+        ("train animals/", 1, "no file or folder animals/"),
         ("predict run nowhere.png", 1, "nowhere.png"),
     ],
 )
