@@ -298,7 +298,12 @@ def test_the_commands_train_resume_predict_and_explain(
     assert rows[0]["file"] == "pets/cat/0.png"
     assert main("explain run --row 2".split()) == 1  # bad.png
     (pets / "dog" / "bad.png").unlink()
-    assert main("explain run --row 2".split()) == 0
+    capsys.readouterr()
+    for row, inks in ((2, " .:-="), (12, "+*#%@")):  # a dark cat, a light dog
+        assert main(f"explain run --row {row}".split()) == 0
+        picture = capsys.readouterr().out.split("target ")[1].split("\n\n")[1]
+        assert len(picture.split("\n")) == 4
+        assert set(picture) <= set(inks + " \n")
 
 
 @pytest.mark.parametrize(

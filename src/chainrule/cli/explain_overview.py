@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from chainrule.cli.explain_screen import inked
 from chainrule.cli.explain_subject import Material
 from chainrule.cli.speaking import broken, columns, json_text, tell
 from chainrule.data import CorpusEncoder, SequenceEncoder
@@ -49,6 +50,10 @@ def _lines(given: Material, subject: Subject, row: int, found: Overview) -> Iter
     facts = [*subject.facts, ("row", subject.row_text), *_contents(given, subject, row)]
     for name, text in facts:
         yield f":{name.ljust(9)} {text}"
+    if subject.image is not None and 2 * subject.image.shape[1] < _PROSE:
+        yield ""
+        yield from (line.rstrip() for line in inked(subject.image))
+        yield from [""] * bool(subject.remarks)
     for remark in subject.remarks:
         yield f"!{remark}"
     yield ""

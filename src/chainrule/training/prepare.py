@@ -17,6 +17,7 @@ from chainrule.errors import DataError, FileError, ShapeError, UsageError, unkno
 from chainrule.training.evaluate import Scale
 
 Array = np.ndarray
+_PIECE = 4096  # rows of targets that are looked at together
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,10 @@ def _check_labels(dataset: Dataset) -> None:
     count = len(dataset.classes)
     if dataset.task == "regression":
         return
-    wrong = (dataset.y < 0) | (dataset.y >= count)
     if dataset.time:
-        _check_places(dataset, wrong)
+        _check_places(dataset)
         return
-    bad = np.flatnonzero(wrong)
+    bad = np.flatnonzero((dataset.y < 0) | (dataset.y >= count))
     if len(bad):
         raise DataError(
             f"the label in row {bad[0]} is {dataset.y[bad[0]]}, and there are {count} classes",
@@ -167,13 +167,18 @@ def _check_labels(dataset: Dataset) -> None:
         )
 
 
-def _check_places(dataset: Dataset, wrong: Array) -> None:
-    """The same where each place of a sequence has a label; not all classes need be there."""
-    if wrong.any():
+def _check_places(dataset: Dataset) -> None:
+    """The same where each place of a sequence has a label; not all classes need be there. A piece
+    at a time: the targets may be on disk."""
+    for first in range(0, dataset.rows, _PIECE):
+        piece = dataset.y[first : first + _PIECE]
+        wrong = (piece < 0) | (piece >= len(dataset.classes))
+        if not wrong.any():
+            continue
         row, place = (int(i) for i in np.argwhere(wrong)[0])
         raise DataError(
-            f"the label at place {place} of row {row} is {dataset.y[row, place]}, and there are "
-            f"{len(dataset.classes)} classes",
+            f"the label at place {place} of row {first + row} is {piece[row, place]}, and there "
+            f"are {len(dataset.classes)} classes",
             where=f"{dataset.name}, y; rows and places are counted from 0",
             do=f"labels are class indices, 0 to {len(dataset.classes) - 1}",
         )
