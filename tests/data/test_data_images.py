@@ -74,6 +74,14 @@ def test_train_and_test_folders_are_the_split(pets: Path) -> None:
         ImageFolder(whole).parts(None, 0)
 
 
+def test_the_classes_may_be_in_a_folder_named_train_alone(pets: Path) -> None:
+    for kind in ("cat", "dog"):
+        picture(pets.parent / "zoo" / "train" / kind / "0.png")
+    dataset = ImageFolder(pets.parent / "zoo").parts(0, 0).dataset
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.row_names == ("train/cat/0.png", "train/dog/0.png")
+
+
 def test_unequal_sizes_name_two_files_and_the_option(pets: Path) -> None:
     picture(pets / "cat" / "odd.png", np.zeros((5, 9), np.uint8))
     with pytest.raises(DataError, match=r"odd\.png is 9 x 5 pixels") as caught:
@@ -227,7 +235,7 @@ def test_pictures_in_no_folder_of_a_class_are_counted(pets: Path) -> None:
     assert note == "left out 2 pictures in no folder of a class (train.png, ...)"
 
 
-@pytest.mark.parametrize("size", [0, (3,), (0, 4), (1, 2, 3)])
+@pytest.mark.parametrize("size", [0, (3,), (0, 4), (1, 2, 3), "28", (2.5, 3)])
 def test_a_size_is_two_whole_numbers(size: object) -> None:
     with pytest.raises(UsageError):
         ImageFolder("pets", size=size)  # type: ignore[arg-type]

@@ -123,6 +123,11 @@ def test_a_network_of_another_width_is_told_so() -> None:
         cr.train(nn.Sequential(nn.Embedding(5, 8), nn.Dense(4)), (X, Y), epochs=1)
 
 
+def test_a_network_that_keeps_places_where_there_is_one_target_is_told_so() -> None:
+    with pytest.raises(ShapeError, match=r"Flatten\(\), GlobalAvgPool\(\), or last=True"):
+        cr.train(table(), (X, Y[:, 0]), epochs=1)
+
+
 def test_labels_that_no_class_has_are_placed() -> None:
     bad = Y.copy()
     bad[7, 3] = 9

@@ -30,15 +30,19 @@ class ClassFiles:
 def class_files(folder: Path, suffixes: Collection[str], noun: str) -> ClassFiles:
     """Every file below `folder` whose name ends in one of `suffixes`, by class.
 
-    Each sub-folder is a class. Sub-folders named train and test (or val) hold the classes one
-    level deeper. `noun` is what a file is called in messages. Raises FileError where the folder is
-    not there, DataError where it has no sub-folders, one of them is empty, or there is one class.
+    Each sub-folder is a class. Sub-folders named train and test (or val), or train alone, hold the
+    classes one level deeper. `noun` is what a file is called in messages. Raises FileError where
+    the folder is not there, DataError where it has no sub-folders, one of them is empty, or there
+    is one class.
     """
     parts = _folders(folder, noun)
     training = next((part for part in parts if part.name.lower() in _TRAINING), None)
     test = next((p for name in _HELD_OUT for p in parts if p.name.lower() == name), None)
     remarks: list[str] = []
     loose = _loose(folder, suffixes)
+    if training is not None and len(parts) == 1:  # without a test folder beside it
+        loose += _loose(training, suffixes)
+        parts = _folders(training, noun)
     if training is None or test is None:
         files, names, ignored = _labelled(parts, suffixes, noun)
         test_count = 0

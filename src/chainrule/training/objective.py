@@ -174,7 +174,10 @@ class Objective:
             need += f", for {max(self.outputs, 2)} classes"
             need += f" at each of {self.time} places" if self.time else ""
         do = f"end the network with Dense({width})"
-        if self.task == "regression" and len(outputs) == 3 and outputs[1] == width:
+        if len(outputs) > 2 and outputs[-1] == width and not self.time:
+            do = "make one vector of each row before the last layer: Flatten(), GlobalAvgPool(), "
+            do += "or last=True of a recurrent layer"
+        elif self.task == "regression" and len(outputs) == 3 and outputs[1] == width:
             do = "where y is a number for each place, end the network with Dense(1), Flatten(); "
             do += 'where it is a class for each, train with task="multiclass"'
         raise ShapeError(
