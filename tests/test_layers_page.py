@@ -30,7 +30,7 @@ def test_every_block_runs_and_says_what_it_says(capsys: Any) -> None:
                 checked += 1
             else:
                 exec(compile(text, "layers.md", "exec", dont_inherit=True), names)
-    assert checked == 9
+    assert checked == 11
     assert "Conv2d 3 -> 16" in capsys.readouterr().out
 
 
