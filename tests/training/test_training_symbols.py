@@ -135,6 +135,10 @@ def test_labels_that_no_class_has_are_placed() -> None:
         cr.train(table(), Dataset("walk", X, bad, "multiclass", tuple("abcde")), epochs=1)
     with pytest.raises(DataError, match="count classes from 0"):
         cr.train(table(), (X, Y - 1), epochs=1)
+    below = X.copy()
+    below[7, 3] = -1
+    with pytest.raises(DataError, match=r"symbol -1 at row 7, entry \[3\]"):
+        cr.train(table(), (below, Y), epochs=1)
 
 
 def test_masks_and_resets_must_fit_the_rows() -> None:

@@ -88,6 +88,8 @@ def prepare(
                 do="leave target out",
             )
         dataset = _as_task(data_room.from_arrays(data, task, symbols), task)
+        if symbols:
+            _check_symbols(dataset)
         _check_labels(dataset)
         return Prepared(dataset, *data_room.divided(dataset, validation, seed))
     if target is None:
@@ -141,6 +143,20 @@ def _as_task(dataset: Dataset, task: str | None) -> Dataset:
     if dataset.task == "multiclass":
         y = y == np.arange(len(dataset.classes))
     return dataclasses.replace(dataset, y=y.astype(dataset.x.dtype), task=task, classes=())
+
+
+def _check_symbols(dataset: Dataset) -> None:
+    """Raises DataError for symbols below 0; how many there are at most, the Embedding knows."""
+    for first in range(0, dataset.rows, _PIECE):
+        piece = dataset.x[first : first + _PIECE]
+        if piece.dtype.kind != "i" or piece.min() >= 0:
+            continue
+        row, *place = (int(i) for i in np.argwhere(piece < 0)[0])
+        raise DataError(
+            f"X holds the symbol {piece[(row, *place)]} at row {first + row}, entry {place}",
+            where=f"{dataset.name}; rows and entries are counted from 0",
+            do="count symbols from 0; what only fills rows up is a symbol too, or is masked",
+        )
 
 
 def _check_labels(dataset: Dataset) -> None:
