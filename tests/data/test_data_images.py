@@ -267,6 +267,9 @@ def test_what_is_predicted_must_fit(pets: Path) -> None:
     red = encoder.read(picture(pets.parent / "red.png", RED), notes)
     assert notes == ["1 of 1 pictures are in colour; read as grey"]
     assert round(float(red.x[0, 0, 0, 0] * 255)) == 69  # 0.299 * 200 + 0.587 * 10 + 0.114 * 30
+    _deep(pets.parent / "deep.png")
+    encoder.read(pets.parent / "deep.png", notes)
+    assert notes[1:] == ["pictures: 1 of 16 bits, taken as 8"]
     assert encoder.read(np.full((2, 4, 6), 51, np.uint8), []).x.mean() == np.float32(0.2)
     with pytest.raises(ShapeError):
         encoder.read(np.zeros((2, 6, 4), np.uint8), [])

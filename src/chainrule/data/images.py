@@ -115,7 +115,7 @@ class ImageEncoder:
             return Rows(self._from_array(data))
         files = named_files(data, SUFFIXES, "picture")
         pictures, kept, skipped = _read_all(files, self.size if self.fits else None, unreadable)
-        notes += skipped
+        notes += [*_remarks(pictures, self.channels, None), *skipped]
         files = [files[i] for i in kept]
         for file, picture in zip(files, pictures, strict=True):
             if picture.pixels.shape[:2] != self.size:
