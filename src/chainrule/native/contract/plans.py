@@ -33,6 +33,9 @@ _LARGE = 1 << 19  # bytes; half of the second-level cache
 _MANY_ROWS = 256  # for which a panel is packed just so that it lies together, if its sums have
 _MANY_STEPS = 192  # so many steps: fewer fit into the nearest cache as they are
 _STEPS = 128  # of sums that are taken together then
+_STACK = (
+    1 << 20
+)  # bytes; a panel lies on a thread's stack, of which there may be no more than 2 MiB
 _BLOCK_ROWS = 240  # results of one panel that wait for the rest of their sums
 
 
@@ -220,6 +223,10 @@ class _Roles:
     def product(self, letters: Sequence[str]) -> int:
         return math.prod(self.sizes[c] for c in letters)
 
+    def panel(self, depth: int) -> int:
+        """How many vectors of each column lie in a packed panel."""
+        return (depth or self.sizes[self.summed[0]]) * self.product(self.summed[1:])
+
 
 def _chosen(
     roles: _Roles, lanes: int, registers: int, team: int, result: str, behind: int, grain: int
@@ -247,6 +254,10 @@ def _chosen(
     if depth and free:
         tiles, shared, cost = best_tiles(shape, lanes, registers, team, packing, grain)
         depth = _depth(shape, tiles, roles.summed, roles.sizes)
+    if packing and roles.panel(depth) * tiles.width * roles.itemsize > _STACK:
+        packing = 0.0
+        tiles, shared, cost = best_tiles(shape, lanes, registers, team, packing, grain)
+        depth = _depth(shape, tiles, roles.summed, roles.sizes)
     chosen = Plan(
         roles.row,
         roles.column,
@@ -259,7 +270,7 @@ def _chosen(
         tiles,
         "rows" if grain else shared,
         packing > 0,
-        free and bool(roles.outer) and not depth,
+        free and packing > 0 and bool(roles.outer) and not depth,
         depth,
         roles.scattered,
     )
