@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import sys
@@ -647,6 +648,36 @@ def test_a_row_of_a_table_is_told_in_its_own_columns(
     assert "t is (price - " in words
     assert "kind <b>=house" in out
     assert "held out" in words or "one of those the network was trained on" in words
+
+
+def test_a_row_of_a_series_names_its_columns_and_moments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs by column and by how long ago, outputs by how far ahead, the target in its unit."""
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"{round(100 + 9 * math.sin(i), 2)},{i % 7}\n" for i in range(60))
+    Path("visits.csv").write_text("visits,day\n" + lines, encoding="utf-8")
+    source = cr.data.Forecast("visits.csv", "visits", horizon=2, window=3)
+    net = nn.Sequential(nn.Flatten(), nn.Dense(2))
+    train(net, source, epochs=1, run_dir="runs/visits", progress=False)
+    words = re.sub(r"\s+", " ", run(capsys, "runs/visits", "--row", "0")[0])
+    assert re.search(r"visits t-2 = \S+ day t-2 = .* visits t = \S+ day t = \S+ target", words)
+    assert "visits t+1" in words
+    assert "target visits 101.27 93.19" in words
+
+
+def test_a_row_of_words_shows_its_text_and_the_words_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the hundreds of words that it has not."""
+    monkeypatch.chdir(tmp_path)
+    rows = ["how good it was,yes", "how bad it was,no", "nothing but good,yes", "so bad,no"] * 6
+    Path("said.csv").write_text("body,liked\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    source = cr.data.TextTable("said.csv", target="liked", text="body")
+    train(nn.Dense(1), source, epochs=1, run_dir="runs/said", progress=False)
+    words = re.sub(r"\s+", " ", run(capsys, "runs/said", "--row", "3")[0])
+    assert "text 'so bad'" in words
+    assert re.search(r"values body: bad = [\d.]+, body: so = [\d.]+ target no", words)
 
 
 def test_a_table_that_is_gone_or_changed_is_said(

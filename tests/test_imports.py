@@ -189,6 +189,18 @@ def test_import_chainrule_loads_nothing_slow() -> None:
     assert not set(LOADED_LAZILY) & set(loaded.stdout.split())
 
 
+def test_each_public_name_is_there_whatever_was_used_before() -> None:
+    """Each is asked for first, in a package that was not imported yet."""
+    code = """
+import importlib, sys
+for name in importlib.import_module("chainrule").__all__:
+    for module in [m for m in sys.modules if m.split(".")[0] == "chainrule"]:
+        del sys.modules[module]
+    getattr(importlib.import_module("chainrule"), name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     ("source", "at_import", "names"),
     [

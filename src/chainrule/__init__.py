@@ -54,20 +54,21 @@ _HOMES = {
     "loops": ["fixed_point", "scan"],
     "nn": ["load", "save"],
     "pipeline": ["compile", "grad", "hvp", "stop_gradient", "trace", "value_and_grad"],
-    "tracing": ["random"],
     "training": ["Run", "load_run", "train"],
 }
+_ROOMS = {"data": "data", "nn": "nn", "optim": "optim", "random": "tracing.random"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Loads a name when it is first used: NumPy and the rooms around it are most of the time that a
     short command takes, and the command line answers Ctrl-C while they load."""
-    if name in ("data", "nn", "optim"):
-        return import_module(f"chainrule.{name}")
-    if name not in _HOME_OF:
+    if name in _ROOMS:
+        found: Any = import_module(f"chainrule.{_ROOMS[name]}")
+    elif name in _HOME_OF:
+        found = getattr(import_module(f"chainrule.{_HOME_OF[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"chainrule.{_HOME_OF[name]}"), name)
     globals()[name] = found
     return found
 

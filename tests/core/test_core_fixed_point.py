@@ -156,6 +156,15 @@ def test_in_the_dtype_of_its_states() -> None:
     assert found.change.dtype == np.float64
 
 
+def test_a_python_number_is_iterated_too() -> None:
+    def run(a: Any) -> Any:
+        return cr.fixed_point(lambda z: 0.5 * z + a, 1.0)
+
+    for found in (run(1.0), cr.compile(run)(1.0)):
+        assert found.converged
+        np.testing.assert_allclose(found.value, 2.0, rtol=1e-5)
+
+
 ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda x: cr.fixed_point(lambda z: z[:1], x), ShapeError, r"z is float64\[4\] and the"),
     (
@@ -166,6 +175,8 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda x: cr.fixed_point(lambda z: (z, z), x), ShapeError, "the function gets"),
     (lambda x: cr.fixed_point(lambda z: z, x.astype(int)), ShapeError, "floating-point"),
     (lambda x: cr.fixed_point(lambda z: z, x, tolerance=0.0), ChainruleError, r"tolerance=0\.0"),
+    (lambda x: cr.fixed_point(lambda z: z, x, max_iterations=1.5), ChainruleError, "whole number"),
+    (lambda x: cr.fixed_point(np.cos, 1), ShapeError, "start from floating-point arrays"),
     (lambda x: cr.fixed_point(lambda z: z, x, max_iterations=0), ChainruleError, "iterations=0"),
 ]
 

@@ -131,9 +131,17 @@ def test_no_steps_give_back_the_carry_and_nothing_stacked() -> None:
 
 def test_a_python_number_takes_the_dtype_of_the_step() -> None:
     x = X[:, 0, 0].astype(np.float32)
-    for run in (lambda x: cr.scan(lambda c, x: (c + x, c), 0.0, x),):
+    for step, dtype in (
+        (lambda c, x: (c + x, c), np.float32),
+        (lambda c, x: (c, c), np.float64),  # it met nothing
+        (lambda c, x: (1.0, c), np.float64),
+    ):
+
+        def run(x: Any, step: Any = step) -> Any:
+            return cr.scan(step, 0.0, x)
+
         for found in (run(x), cr.compile(run)(x)):
-            assert found[0].dtype == found[1].dtype == np.float32
+            assert found[0].dtype == found[1].dtype == dtype
 
 
 def test_a_python_number_may_be_carried_through_loops_in_loops() -> None:
@@ -475,6 +483,11 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
         lambda x: cr.scan(lambda c, x: ((c[0] + x, c[1] + 1), x), (np.zeros(()), 0), x),
         ShapeError,
         "numbers that change must be arrays",
+    ),
+    (
+        lambda x: cr.scan(lambda c, x: (c + 1, x), 0, x),
+        ShapeError,
+        "the carry changes: 0 before a step, 1 after it",
     ),
     (lambda x: cr.scan(lambda c, x: (c, x), 0.0, x, checkpoint=0), UsageError, "checkpoint=0"),
     (lambda x: cr.scan(lambda c, x: (c, x), 0.0, x, truncate=1.5), UsageError, "truncate=1.5"),

@@ -75,6 +75,11 @@ def test_a_given_task_overrides_the_rule() -> None:
     assert from_arrays((X4, [5, 7, 9, 9]), task="multiclass").classes == ("5", "7", "9")
     assert from_arrays((X4, ["a", "b", "a", "a"]), task="multiclass").outputs == 2
     assert from_arrays((X4, [[1, 0], [0, 1]] * 2), task="regression").outputs == 2
+    series, places = np.zeros((4, 3, 2)), [[0, 2, 1], [1, 1, 1], [2, 0, 0], [0, 0, 0]]
+    assert from_arrays((series, places), task="multiclass").time == 3
+    assert from_arrays((series, places)).task == "regression"
+    with pytest.raises(DataError, match="classes 0 to 2"):
+        from_arrays((series, places), task="binary")
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u2", "i8", "?", ">f4", ">i2", "object"])
@@ -109,6 +114,7 @@ NAN, INF = float("nan"), float("inf")
     ("x", "y", "error", "said"),
     [
         (X4, [0, 1], ShapeError, "X has 4 rows and y has 2"),
+        ("x.csv", "y.npy", UsageError, r"X is 'x\.csv', which is no \.npy file"),
         (5, [1], ShapeError, "row axis"),
         ([[1, 2], [3]], [0, 1], ShapeError, "rows differ"),
         (np.zeros((2, 1)), np.zeros((2, 1, 1)), ShapeError, r"\[rows\] or \[rows, outputs\]"),

@@ -71,9 +71,21 @@ def test_a_sound_of_another_rate_is_predicted_as_the_same_sound(tones: Path) -> 
     for rate in (16_000, 44_100):
         wave = np.sin(2 * np.pi * 300 * np.arange(rate // 4) / rate) / 2
         soundfile.write(tones.parent / "other.wav", wave, rate)
-        (found,) = encoder.read(tones.parent / "other.wav", []).x
+        notes: list[str] = []
+        (found,) = encoder.read(tones.parent / "other.wav", notes).x
+        assert notes == ["sounds: 1 resampled to 8000 Hz"]
         assert found.shape == expected.shape
         np.testing.assert_allclose(found[loud], expected[loud], atol=0.5)
+
+
+def test_sounds_that_are_longer_than_those_of_training_are_cut_and_counted(tones: Path) -> None:
+    encoder = SoundFolder(tones).parts(None, 0).encoder
+    soundfile.write(tones.parent / "long.wav", np.zeros((3000, 2)), 8000)
+    notes: list[str] = []
+    encoder.read([tones.parent / "long.wav", tones / "low" / "0.wav"], notes)
+    assert notes == ["sounds: 1 of several channels averaged, 1 cut to 0.25 s"]
+    assert encoder.read(np.zeros((2, 3000)), notes).x.shape[0] == 2
+    assert notes[1:] == ["sounds: all cut to 0.25 s"]
 
 
 def test_folders_of_sounds_that_cannot_be_learned_from(tones: Path) -> None:

@@ -74,6 +74,14 @@ def test_train_and_test_folders_are_the_split(pets: Path) -> None:
         ImageFolder(whole).parts(None, 0)
 
 
+def test_the_classes_may_be_in_a_folder_named_train_alone(pets: Path) -> None:
+    for kind in ("cat", "dog"):
+        picture(pets.parent / "zoo" / "train" / kind / "0.png")
+    dataset = ImageFolder(pets.parent / "zoo").parts(0, 0).dataset
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.row_names == ("train/cat/0.png", "train/dog/0.png")
+
+
 def test_unequal_sizes_name_two_files_and_the_option(pets: Path) -> None:
     picture(pets / "cat" / "odd.png", np.zeros((5, 9), np.uint8))
     with pytest.raises(DataError, match=r"odd\.png is 9 x 5 pixels") as caught:
@@ -172,6 +180,7 @@ def test_an_unreadable_picture_is_named_or_left_out(pets: Path, content: bytes |
     with pytest.raises(DataError, match=r"dog/bad\.png cannot be read") as caught:
         ImageFolder(pets).parts(None, 0)
     assert "--skip-unreadable" in str(caught.value)
+    assert "'it'" not in str(caught.value)
     dataset, encoder, *_ = ImageFolder(pets, unreadable="skip").parts(None, 0)
     assert dataset.rows == 16
     assert "bad.png" in encoder.notes()[0]
@@ -212,7 +221,21 @@ def test_other_files_are_counted_and_hidden_ones_are_not_seen(pets: Path) -> Non
     assert encoder.notes() == ("ignored 1 file that is no picture (.txt)",)
 
 
-@pytest.mark.parametrize("size", [0, (3,), (0, 4), (1, 2, 3)])
+def test_pictures_in_no_folder_of_a_class_are_counted(pets: Path) -> None:
+    """Beside the classes, and beside those of a test folder."""
+    picture(pets / "a.png")
+    assert ImageFolder(pets).parts(None, 0).encoder.notes() == (
+        "left out 1 picture in no folder of a class (a.png)",
+    )
+    for part in ("train", "test"):
+        picture(pets.parent / "split" / part / "cat" / "0.png")
+        picture(pets.parent / "split" / part / "dog" / "0.png")
+        picture(pets.parent / "split" / part / f"{part}.png")
+    *_, note = ImageFolder(pets.parent / "split").parts(None, 0).encoder.notes()
+    assert note == "left out 2 pictures in no folder of a class (train.png, ...)"
+
+
+@pytest.mark.parametrize("size", [0, (3,), (0, 4), (1, 2, 3), "28", (2.5, 3)])
 def test_a_size_is_two_whole_numbers(size: object) -> None:
     with pytest.raises(UsageError):
         ImageFolder("pets", size=size)  # type: ignore[arg-type]
@@ -244,6 +267,9 @@ def test_what_is_predicted_must_fit(pets: Path) -> None:
     red = encoder.read(picture(pets.parent / "red.png", RED), notes)
     assert notes == ["1 of 1 pictures are in colour; read as grey"]
     assert round(float(red.x[0, 0, 0, 0] * 255)) == 69  # 0.299 * 200 + 0.587 * 10 + 0.114 * 30
+    _deep(pets.parent / "deep.png")
+    encoder.read(pets.parent / "deep.png", notes)
+    assert notes[1:] == ["pictures: 1 of 16 bits, taken as 8"]
     assert encoder.read(np.full((2, 4, 6), 51, np.uint8), []).x.mean() == np.float32(0.2)
     with pytest.raises(ShapeError):
         encoder.read(np.zeros((2, 6, 4), np.uint8), [])
@@ -283,7 +309,12 @@ def test_the_commands_train_resume_predict_and_explain(
     assert rows[0]["file"] == "pets/cat/0.png"
     assert main("explain run --row 2".split()) == 1  # bad.png
     (pets / "dog" / "bad.png").unlink()
-    assert main("explain run --row 2".split()) == 0
+    capsys.readouterr()
+    for row, inks in ((2, " .:-="), (12, "+*#%@")):  # a dark cat, a light dog
+        assert main(f"explain run --row {row}".split()) == 0
+        picture = capsys.readouterr().out.split("target ")[1].split("\n\n")[1]
+        assert len(picture.split("\n")) == 4
+        assert set(picture) <= set(inks + " \n")
 
 
 @pytest.mark.parametrize(
@@ -293,6 +324,8 @@ def test_the_commands_train_resume_predict_and_explain(
         ("train pets --target class", 2, "target"),
         ("train digits --image-size 8", 2, "--image-size"),
         ("train empty", 1, "nothing to learn from"),
+        ("train pets/cat/0.png", 2, "a folder with a sub-folder for each class"),
+        ("train animals/", 1, "no file or folder animals/"),
         ("predict run nowhere.png", 1, "nowhere.png"),
     ],
 )

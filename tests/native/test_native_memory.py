@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import nn
 from chainrule.errors import IndexRangeError, ShapeError
 from chainrule.native import cache
 from chainrule.native.program import NativeProgram
@@ -205,3 +207,29 @@ def test_many_calls_leave_memory_as_it_was() -> None:
     for _ in range(20_000):
         program([x])
     assert _resident() - before < 1
+
+
+def test_little_lies_on_the_stack() -> None:
+    """Of a convolution's weight gradient over large pictures a packed panel would be megabytes,
+    and threads have stacks of two or eight."""
+    x = np.random.default_rng(0).normal(size=(2, 120, 160, 3)).astype(np.float32)
+    net = nn.init(
+        nn.Sequential(
+            nn.Conv2d(32, padding="same"),
+            nn.relu,
+            nn.MaxPool2d(2),
+            nn.Conv2d(64, padding="same"),
+            nn.relu,
+            nn.GlobalAvgPool(),
+            nn.Dense(1),
+        ),
+        x,
+        seed=0,
+    )
+    graph = rewrite(cr.trace(cr.grad(lambda net, x: np.mean(net(x) ** 2)), net, x))
+    program = NativeProgram(graph)
+    buffers = re.findall(r"alloca \[(\d+) x (?:float|ptr)\]", program.text)
+    assert 1 << 10 < max(map(int, buffers)) <= 1 << 18
+    inputs = [leaf.value for leaf in cr.tracing.leaves((net, x))]
+    for got, want in zip(program(inputs), Interpreter(graph)(inputs), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)

@@ -294,6 +294,18 @@ and 64 numbers that change without gradients"""
         assert re.sub(r"[\d,]+ bytes", "MEMORY", found) == expected
 
 
+def test_summary_puts_frozen_weights_in_brackets_and_leaves_them_out_of_the_total() -> None:
+    inner = nn.Sequential(nn.Dense(4, 3), nn.BatchNorm(3))
+    text = nn.summary(nn.init(nn.Sequential(nn.Dense(4, 4), nn.Frozen(inner), nn.Dense(3, 2))))
+    rows = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert rows["layers.1"][-2] == "-"
+    assert rows["layers.1.inner.layers.0"][-2] == "(15)"
+    assert rows["layers.1.inner.layers.1"][-2] == "(6)"
+    assert rows["total"][1] == str(20 + 8)
+    assert "and 21 weights in brackets, frozen" in text
+    assert "without gradients" not in text  # its running statistics stay too
+
+
 def test_summary_without_widths_says_what_it_knows() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dense(4))
     assert (

@@ -60,6 +60,29 @@ def test_what_does_not_fit_is_told() -> None:
         nn.init(nn.Padded(nn.Embedding(3, 2), ()), seed=0)(np.zeros(3, np.int32))
 
 
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (
+            nn.Residual(nn.MultiHeadAttention(2, 1)),
+            "MultiHeadAttention 2, 1 heads looks at several",
+        ),
+        (nn.Sequential(nn.LayerNorm(), nn.GRU(2)), "GRU"),
+        (nn.BatchNorm(), "LayerNorm normalises place by place"),
+        (nn.MaxPool1d(3, stride=1, padding="same"), "MaxPool1d"),
+        (nn.GlobalAvgPool(), "GlobalAvgPool"),
+        (nn.Flatten(), "Flatten"),
+        (nn.LSTM(2, last=True), "leave out last"),
+        (nn.Conv1d(2, kernel=3), 'padding="same"'),
+        (nn.Conv1d(2, kernel=3, padding="same", stride=2), "no stride"),
+    ],
+)
+def test_what_would_see_the_filling_is_refused(layer: nn.Layer, says: str) -> None:
+    with pytest.raises(UsageError, match=r"Padded: layers\.1: ") as caught:
+        nn.Padded(nn.Embedding(3, 2), (nn.relu, layer))
+    assert says in str(caught.value)
+
+
 def test_rows_take_another_form() -> None:
     x = np.arange(12.0).reshape(2, 6)
     np.testing.assert_array_equal(nn.Reshape((3, 2, 1))(x), x.reshape(2, 3, 2, 1))

@@ -340,6 +340,53 @@ def _block_cases() -> dict[str, Case]:
     }
 
 
+# --- rows of symbols that are filled up ---------------------------------------------------------
+
+FILLED = np.array([[3, 1, 2, 6, 4], [5, 2, 0, 0, 0], [1, 6, 4, 0, 0]])
+
+
+def _embedded(w: Weights, symbols: Any) -> tuple[Any, Any]:
+    return F.embedding(symbols, w["embedding.weight"]), symbols != 0
+
+
+def _mean(x: Any, mask: Any) -> Any:
+    """One row at a time, of its own places alone."""
+    return torch.stack([row[kept].mean(dim=0) for row, kept in zip(x, mask, strict=True)])
+
+
+def _padded_lstm(w: Weights, symbols: Any) -> Any:
+    x, mask = _embedded(w, symbols)
+    return _mean(recurrent("LSTM", part(w, "layers.0"), x, None, mask)[0], mask)
+
+
+def _padded_block(w: Weights, symbols: Any) -> Any:
+    x, mask = _embedded(w, symbols)
+    return _mean(encoder(part(w, "layers.0"), x, mask, heads=2), mask)
+
+
+def _padded_words(w: Weights, symbols: Any) -> Any:
+    """A convolution of each row cut off where it ends, and the largest of each feature."""
+    x, mask = _embedded(w, symbols)
+    kernel = w["layers.0.weight"].permute(2, 1, 0)
+    rows = []
+    for row, kept in zip(x, mask, strict=True):
+        made = F.conv1d(row[kept].T[None], kernel, w["layers.0.bias"], padding=1)
+        rows.append(torch.relu(made).amax(dim=2)[0])
+    return torch.stack(rows)
+
+
+def _padded_cases() -> dict[str, Case]:
+    def make(*layers: Any, **how: Any) -> Any:
+        return nn.Padded(nn.Embedding(7, 6), layers, **how)
+
+    words = make(nn.Conv1d(4, kernel=3, padding="same"), nn.relu, pool="max")
+    return {
+        "Padded": Case(make(nn.LSTM(SIZE)), (FILLED,), _padded_lstm),
+        "Padded, attention": Case(make(nn.TransformerEncoderBlock(6, 2)), (FILLED,), _padded_block),
+        "Padded, a convolution over words": Case(words, (FILLED,), _padded_words),
+    }
+
+
 # --- symbols and positions ----------------------------------------------------------------------
 
 SYMBOLS = np.array([[1, 2, 1, 6], [0, 5, 3, 0]])
@@ -373,6 +420,11 @@ def _small_cases() -> dict[str, Case]:
             (x,),
             lambda w, x: F.linear(x.flatten(1), w["layers.1.weight"].T, w["layers.1.bias"]),
         ),
+        "Reshape": Case(
+            nn.Sequential(nn.Reshape((3, 8)), nn.Dense(3)),
+            (x,),
+            lambda w, x: dense(part(w, "layers.1"), x.reshape(2, 3, 8)),
+        ),
         "Embedding": Case(nn.Embedding(7, 3), (SYMBOLS,), lambda w, x: F.embedding(x, w["weight"])),
         "TiedEmbedding": Case(nn.TiedEmbedding(nn.Embedding(7, 4), nn.Dense(4)), (SYMBOLS,), _tied),
         "LearnedPositions": Case(
@@ -401,5 +453,6 @@ CASES = {
     **{name: case for kind in KINDS for name, case in _recurrent_cases(kind).items()},
     **_attention_cases(),
     **_block_cases(),
+    **_padded_cases(),
     **_small_cases(),
 }

@@ -320,6 +320,16 @@ def test_many_layers_are_a_heat_map_and_few_are_lines() -> None:
     assert any(title.startswith("layers.39.bias: first") for title in titles)
 
 
+def test_the_whole_net_is_no_nameless_line_beside_its_layers() -> None:
+    """Its path is empty, and its output is the last layer's; a net of one layer has a name."""
+    for names, shown in ((("layers.0", ""), {"layers.0"}), (("",), {"the net"})):
+        record = dataclasses.replace(classified(), measures=measures(20, names))
+        page = section(read_page(render_report(record)), "layers")
+        entries = {one.text.strip() for one in page.all("li")}
+        assert "" not in entries
+        assert shown == {name for name in entries if not name.endswith(("weight", "bias"))}
+
+
 def test_names_that_would_fill_the_page_are_shortened() -> None:
     record = dataclasses.replace(
         classified(), started=started(dataset="x" * 100_000, config={"y" * 50: ["z"] * 100_000})

@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.cli import main
 from chainrule.data import Dataset, TextCorpus
 from chainrule.errors import DataError, ShapeError
 
@@ -38,6 +39,45 @@ def test_each_place_learns_its_own_target(backend: str) -> None:
     outputs = run.outputs(X[:3])
     assert outputs.shape == (3, 11, 5)
     np.testing.assert_array_equal(outputs.argmax(axis=2), Y[:3])
+    np.testing.assert_array_equal(run.predict(X[:3]), Y[:3].astype(str))
+    np.testing.assert_allclose(run.predict_probabilities(X[:3]).sum(axis=-1), np.ones((3, 11)))
+
+
+@pytest.mark.parametrize("loss", [None, "mean_squared_error"])
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_rows_of_numbers_have_classes_at_each_place_where_the_task_says_so(
+    task: str, loss: str | None, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Also for `chainrule predict`, a line for each place."""
+    x = RNG.normal(size=(60, 7, 2)).astype(np.float32)
+    y = (x[..., 0] > 0).astype(int)
+    net = nn.Sequential(nn.Dense(8), np.tanh, nn.Dense(1 if task == "binary" else 2))
+    if loss and task == "binary":
+        net = nn.Sequential(net, nn.sigmoid, nn.Flatten())  # [rows, time]
+    how = {"optimizer": cr.optim.adam(0.05), "epochs": 30, "task": task, "loss": loss}
+    run = cr.train(net, (x, y), run_dir=tmp_path / "run", **how)
+    assert run.metrics["accuracy"] > 0.95
+    guesses = run.predict(x)
+    assert guesses.shape == y.shape
+    assert np.mean(guesses == y.astype(str)) > 0.95
+    assert run.predict_probabilities(x).shape == (60, 7, 2)
+    np.save(tmp_path / "x.npy", x)
+    np.testing.assert_array_equal(run.predict(tmp_path / "x.npy"), guesses)
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "x.npy")]) == 0
+    lines = capsysbinary.readouterr().out.decode().splitlines()
+    assert lines[0] == "row,place,prediction,p(0),p(1)"
+    assert len(lines) == 1 + y.size
+    assert lines[8].startswith(f"1,0,{guesses[1, 0]},")
+
+
+def test_a_number_for_each_place_ends_in_a_flat_layer() -> None:
+    x = RNG.normal(size=(60, 7, 2))
+    net = nn.Sequential(nn.Dense(1))
+    with pytest.raises(ShapeError, match=r"Dense\(1\), Flatten\(\)") as caught:
+        cr.train(net, (x, x[..., 0]), epochs=1)
+    assert 'task="multiclass"' in str(caught.value)
+    run = cr.train(nn.Sequential(net, nn.Flatten()), (x, x[..., 0]), epochs=1)
+    assert run.predict(x).shape == (60, 7)
 
 
 def test_the_loss_is_the_mean_over_rows_and_places() -> None:
@@ -83,6 +123,11 @@ def test_a_network_of_another_width_is_told_so() -> None:
         cr.train(nn.Sequential(nn.Embedding(5, 8), nn.Dense(4)), (X, Y), epochs=1)
 
 
+def test_a_network_that_keeps_places_where_there_is_one_target_is_told_so() -> None:
+    with pytest.raises(ShapeError, match=r"Flatten\(\), GlobalAvgPool\(\), or last=True"):
+        cr.train(table(), (X, Y[:, 0]), epochs=1)
+
+
 def test_labels_that_no_class_has_are_placed() -> None:
     bad = Y.copy()
     bad[7, 3] = 9
@@ -90,6 +135,10 @@ def test_labels_that_no_class_has_are_placed() -> None:
         cr.train(table(), Dataset("walk", X, bad, "multiclass", tuple("abcde")), epochs=1)
     with pytest.raises(DataError, match="count classes from 0"):
         cr.train(table(), (X, Y - 1), epochs=1)
+    below = X.copy()
+    below[7, 3] = -1
+    with pytest.raises(DataError, match=r"symbol -1 at row 7, entry \[3\]"):
+        cr.train(table(), (below, Y), epochs=1)
 
 
 def test_masks_and_resets_must_fit_the_rows() -> None:

@@ -12,6 +12,7 @@ from chainrule.cli.explain_screen import show
 from chainrule.cli.explain_subject import Material, can_be_walked, material
 from chainrule.cli.parser import Arguments
 from chainrule.cli.speaking import json_text, say, shown_path, tell
+from chainrule.data.series import ForecastEncoder
 from chainrule.errors import UsageError
 from chainrule.observe.walkthrough import DIFFERS, TOLERANCE, Subject, Walkthrough
 from chainrule.store import write_atomic
@@ -21,6 +22,7 @@ from chainrule.training.walkthrough import walk
 FAILED = 1
 _SEARCHED_ROWS = 2000  # for the default row; more would keep a person waiting
 _SEARCHED_OF_OTHERS = 200  # than dense networks, which take longer
+_LONGEST_TEXT = 400
 
 
 def run_explain(arguments: Arguments) -> int:
@@ -94,6 +96,9 @@ def _row(given: Material, wanted: int | None) -> tuple[int, str]:
 
 
 def _input_names(given: Material) -> Sequence[str]:
+    if isinstance(given.reader, ForecastEncoder):
+        columns, last = given.reader.columns, given.reader.window - 1
+        return [f"{name} t{t - last or ''}" for t in range(last + 1) for name in columns]
     names = given.dataset.feature_names
     return names if len(names) == given.dataset.x[0].size else ()
 
@@ -104,7 +109,16 @@ def _output_names(given: Material) -> Sequence[str]:
         return [f"class {c}" if c[:1].isdigit() else c for c in dataset.classes]
     if given.encoder is not None and dataset.task == "regression":
         return [given.encoder.target.name]
+    if isinstance(given.reader, ForecastEncoder):
+        return [f"{given.reader.target.name} t+{step + 1}" for step in range(given.reader.horizon)]
     return ()
+
+
+def _text(given: Material, row: int) -> str | None:
+    """The text of a row that is a bag of its words."""
+    dataset = given.dataset
+    is_bag = dataset.source.get("form") == "bag"
+    return dataset.row_names[row][:_LONGEST_TEXT] if is_bag else None
 
 
 def _subject(given: Material, row: int, why: str) -> Subject:
@@ -115,10 +129,11 @@ def _subject(given: Material, row: int, why: str) -> Subject:
         part = held if row in given.held_out else "one of those the network was trained on"
     text = f"{row} of {dataset.rows:,}, counted from 0"
     image = dataset.source.get("image_shape")
+    words = _text(given, row)
     return Subject(
         title=f"One step of backpropagation: {given.name}, row {row}",
         row_text="; ".join(filter(None, (text, part, why))),
-        facts=given.facts,
+        facts=(*given.facts, *([] if words is None else [("text", repr(words))])),
         fields=_fields(given, row),
         target=_target(given, row),
         image=_grey(dataset.x[row], image) if isinstance(image, list) else None,
@@ -139,7 +154,12 @@ def _fields(given: Material, row: int) -> tuple[tuple[str, str], ...]:
         return tuple((name, _cell(column[row])) for name, column in columns)
     values = given.dataset.x[row].reshape(-1)
     names = _input_names(given) or [f"x{i + 1}" for i in range(len(values))]
-    return tuple((name, f"{value:.5g}") for name, value in zip(names, values, strict=True))
+    is_bag = _text(given, row) is not None
+    return tuple(
+        (name, f"{value:.5g}")
+        for name, value in zip(names, values, strict=True)
+        if value or not is_bag  # of a bag, the words that are in it
+    )
 
 
 def _target(given: Material, row: int) -> tuple[str, str]:
@@ -149,6 +169,10 @@ def _target(given: Material, row: int) -> tuple[str, str]:
     y = given.dataset.y[row]
     if given.dataset.classes and not given.dataset.time:
         return "target", given.dataset.classes[int(y)]
+    if isinstance(given.reader, ForecastEncoder):
+        scale = given.reader.target
+        values = np.asarray(y, np.float64) * scale.std + scale.mean
+        return "target", f"{scale.name} {' '.join(f'{value:.5g}' for value in values)}"
     return "target", " ".join(f"{value:g}" for value in np.reshape(y, -1))
 
 
@@ -164,6 +188,16 @@ def _remarks(given: Material) -> list[str]:
     if dataset.task == "binary":
         no, yes = dataset.classes
         remarks.append(f"The target t is 1 for {yes} and 0 for {no}.")
+    if isinstance(given.reader, ForecastEncoder):
+        scale = given.reader.target
+        remarks.append(
+            "The inputs x are the window, its last row t, each column standardised. The target is "
+            f"standardised too: ({scale.name} - {scale.mean:.7g}) / {scale.std:.7g}."
+        )
+    if dataset.source.get("form") == "bag":
+        remarks.append(
+            "The inputs x of words are TF-IDF; of words that the text has not they are 0."
+        )
     if encoder is not None:
         remarks.append(
             "The inputs x are these values as the run encodes them: numbers and dates "

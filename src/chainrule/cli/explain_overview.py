@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from chainrule.cli.explain_screen import inked
 from chainrule.cli.explain_subject import Material
 from chainrule.cli.speaking import broken, columns, json_text, tell
 from chainrule.data import CorpusEncoder, SequenceEncoder
@@ -46,9 +47,13 @@ def _lines(given: Material, subject: Subject, row: int, found: Overview) -> Iter
     """The page; a line that begins with ! is prose, one with : a fact, and both may be broken."""
     yield subject.title
     yield ""
-    facts = [*subject.facts, ("row", subject.row_text), *_contents(given, row)]
+    facts = [*subject.facts, ("row", subject.row_text), *_contents(given, subject, row)]
     for name, text in facts:
         yield f":{name.ljust(9)} {text}"
+    if subject.image is not None and 2 * subject.image.shape[1] < _PROSE:
+        yield ""
+        yield from (line.rstrip() for line in inked(subject.image))
+        yield from [""] * bool(subject.remarks)
     for remark in subject.remarks:
         yield f"!{remark}"
     yield ""
@@ -80,22 +85,19 @@ def _lines(given: Material, subject: Subject, row: int, found: Overview) -> Iter
     yield "!Single sums are shown of dense networks alone; the report draws what this one learned."
 
 
-def _contents(given: Material, row: int) -> list[tuple[str, str]]:
+def _contents(given: Material, subject: Subject, row: int) -> list[tuple[str, str]]:
     """What the row holds and what its target is, where that can be said in words."""
     dataset, reader = given.dataset, given.reader
-    x, y = dataset.x[row], dataset.y[row]
-    told = []
+    told: list[tuple[str, str]] = []
     if isinstance(reader, CorpusEncoder | SequenceEncoder):
-        text = reader.vocabulary.decode(int(symbol) for symbol in x)[:_LONGEST]
+        text = reader.vocabulary.decode(int(symbol) for symbol in dataset.x[row])[:_LONGEST]
         told.append(("text", repr(text)))
     elif len(dataset.row_names):
         told.append(("name", dataset.row_names[row]))
     if dataset.time:
         told.append(("target", "at each place the symbol that comes next"))
-    elif dataset.classes:
-        told.append(("target", dataset.classes[int(y)]))
     else:
-        told.append(("target", " ".join(f"{value:.5g}" for value in y.reshape(-1)[:12])))
+        told.append(subject.target)
     return told
 
 

@@ -109,7 +109,8 @@ def _page(subject: Subject, walk: Walkthrough, width: int) -> Iterator[_Line]:
         yield from _prose(name.ljust(label) + text, width, indent=label)
     if subject.image is not None:
         yield []
-        yield from _image(subject.image)
+        for line in inked(subject.image):
+            yield [_Piece(line)]
     for remark in subject.remarks:
         yield from _prose(remark, width)
     for section in sections(walk):
@@ -130,11 +131,11 @@ def _row_facts(subject: Subject) -> list[tuple[str, str]]:
     return [("values", ", ".join(shown + [f"and {rest} more"] * bool(rest))), target]
 
 
-def _image(pixels: Any) -> Iterator[_Line]:
+def inked(pixels: Any) -> Iterator[str]:
     """A picture of pixels from 0 to 1, each two letters wide, as letters are tall."""
     for row in pixels:
         levels = [min(len(_INKS) - 1, max(0, int(value * len(_INKS)))) for value in row]
-        yield [_Piece("  " + "".join(_INKS[level] * 2 for level in levels))]
+        yield "  " + "".join(_INKS[level] * 2 for level in levels)
 
 
 def _section(section: Section, width: int) -> Iterator[_Line]:

@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.cli.parser import Arguments
 from chainrule.cli.places import check_output
 from chainrule.cli.speaking import json_text, say, shown_path, tell
-from chainrule.data import Rows, Table, open_rows, read_table
+from chainrule.data import Rows, Table, read_table
 from chainrule.errors import DataError
 from chainrule.observe.wording import count
 from chainrule.store import write_atomic
@@ -56,7 +56,7 @@ def _to_stdout(text: str) -> None:
 
 def _rows(run: Run, arguments: Arguments, notes: list[str]) -> Rows:
     if arguments.data.endswith(".npy"):
-        return run.read(open_rows(arguments.data), notes)
+        return run.read(arguments.data, notes)
     if run.encoder is None:
         return Rows(_matrix(read_table(arguments.data), run.config["dataset"]))
     unreadable = "skip" if arguments.skip_unreadable else "fatal"
@@ -73,10 +73,14 @@ def _predictions(run: Run, rows: Rows, threads: int | None) -> dict[str, Any]:
         names = ["prediction"] if width == 1 else [f"prediction_{i}" for i in range(width)]
         return {name: outputs[:, i] for i, name in enumerate(names)}
     shares = metrics.probabilities(outputs)
-    columns: dict[str, Any] = {
-        "prediction": np.array(run.classes)[metrics.predicted_classes(outputs)]
-    }
-    return columns | {f"p({name})": shares[:, i] for i, name in enumerate(run.classes)}
+    columns: dict[str, Any] = {}
+    if shares.ndim == 3:  # a class at each place of a sequence
+        row, place = np.indices(shares.shape[:2]).reshape(2, -1)
+        columns = {"row": row, "place": place}
+    found = metrics.predicted_classes(outputs).reshape(-1)
+    columns["prediction"] = np.array(run.classes)[found]
+    flat = shares.reshape(-1, shares.shape[-1])
+    return columns | {f"p({name})": flat[:, i] for i, name in enumerate(run.classes)}
 
 
 def _matrix(table: Table, dataset: Mapping[str, Any]) -> np.ndarray:

@@ -106,7 +106,7 @@ def same_data(data: str | None, saved: Mapping[str, Any], again: str, in_python:
         raise DataError(
             f"{place} does not hold the data that this run was started with",
             where=f"the run was trained on {saved['dataset']['name']}",
-            do=f"restore the data (or say where they are: chainrule {again.format('TABLE.csv')}), "
+            do=f"restore the data (or say where they are: chainrule {again.format('PATH')}), "
             "or start a new run",
         )
     return prepared

@@ -30,20 +30,26 @@ class ClassFiles:
 def class_files(folder: Path, suffixes: Collection[str], noun: str) -> ClassFiles:
     """Every file below `folder` whose name ends in one of `suffixes`, by class.
 
-    Each sub-folder is a class. Sub-folders named train and test (or val) hold the classes one
-    level deeper. `noun` is what a file is called in messages. Raises FileError where the folder is
-    not there, DataError where it has no sub-folders, one of them is empty, or there is one class.
+    Each sub-folder is a class. Sub-folders named train and test (or val), or train alone, hold the
+    classes one level deeper. `noun` is what a file is called in messages. Raises FileError where
+    the folder is not there, DataError where it has no sub-folders, one of them is empty, or there
+    is one class.
     """
     parts = _folders(folder, noun)
     training = next((part for part in parts if part.name.lower() in _TRAINING), None)
     test = next((p for name in _HELD_OUT for p in parts if p.name.lower() == name), None)
     remarks: list[str] = []
+    loose = _loose(folder, suffixes)
+    if training is not None and len(parts) == 1:  # without a test folder beside it
+        loose += _loose(training, suffixes)
+        parts = _folders(training, noun)
     if training is None or test is None:
         files, names, ignored = _labelled(parts, suffixes, noun)
         test_count = 0
     else:
         files, names, ignored = _labelled(_folders(training, noun), suffixes, noun)
         more, more_names, more_ignored = _labelled(_folders(test, noun), suffixes, noun)
+        loose += _loose(training, suffixes) + _loose(test, suffixes)
         extra = sorted(set(more_names) - set(names))
         if extra:
             raise DataError(
@@ -56,6 +62,12 @@ def class_files(folder: Path, suffixes: Collection[str], noun: str) -> ClassFile
             remarks.append(f"not looked at: {listed(unseen)}")
         files, names, ignored = files + more, names + more_names, ignored + more_ignored
         test_count = len(more)
+    if loose:
+        plural = "" if len(loose) == 1 else "s"
+        remarks.append(
+            f"left out {len(loose)} {noun}{plural} in no folder of a class ({loose[0].name}"
+            f"{', ...' * (len(loose) > 1)})"
+        )
     if ignored:
         kinds = sorted({file.suffix or file.name for file in ignored})
         plural = "" if len(ignored) == 1 else "s"
@@ -132,6 +144,12 @@ def _folders(folder: Path, noun: str) -> list[Path]:
             f"{folder.name}/CLASS/{noun}s",
         )
     return found
+
+
+def _loose(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files that lie beside the folders of the classes."""
+    inside = sorted(folder.iterdir())
+    return [p for p in inside if p.suffix.lower() in suffixes and p.is_file() and p.name[0] != "."]
 
 
 def _labelled(

@@ -111,7 +111,8 @@ def from_arrays(data: object, task: str | None = None, symbols: bool = False) ->
     labels or numbers, and y [rows, outputs] numbers; which task it asks for is the rule in
     `chainrule.data.labels`, and `task` overrides it. With `symbols`, whole numbers in X are the
     numbers of symbols and stay what they are, and y may be whole numbers from 0, [rows, time]: a
-    class for each place of a sequence. Raises DataError for values that cannot be learned from (not
+    class for each place of a sequence; so it may for X [rows, time, features] where `task` says
+    that they are classes. Raises DataError for values that cannot be learned from (not
     finite, empty, one class, text in X), ShapeError where X and y differ in rows, UsageError for
     anything that is not a pair.
     """
@@ -139,8 +140,9 @@ def from_arrays(data: object, task: str | None = None, symbols: bool = False) ->
     is_symbols = symbols and x.dtype.kind in "iu"
     x = x if is_symbols else numbers(x, "X", names)
     is_classes = task != "regression" and y.dtype.kind in "iu" and y.ndim == 2 and y.shape[1] > 1
-    if is_symbols and is_classes and y.shape == x.shape[:2]:
-        return _of_places(x, y)
+    is_classes = is_classes and (is_symbols or (task is not None and x.ndim == 3))
+    if is_classes and y.shape == x.shape[:2]:
+        return _of_places(x, y, task or "multiclass")
     if names and x.shape[1:] != (len(names),):
         names = ()
     target, chosen_task, classes = _target(y, task)
@@ -148,15 +150,15 @@ def from_arrays(data: object, task: str | None = None, symbols: bool = False) ->
     return Dataset("arrays", x, target, chosen_task, classes, names, source)
 
 
-def _of_places(x: NDArray[Any], y: NDArray[Any]) -> Dataset:
+def _of_places(x: NDArray[Any], y: NDArray[Any], task: str) -> Dataset:
     """Sequences with a class for each place."""
-    if y.min() < 0 or y.max() == 0:
+    if y.min() < 0 or y.max() == 0 or (task == "binary" and y.max() > 1):
         raise DataError(
             f"y holds the classes {y.min()} to {y.max()}",
-            do="count classes from 0, and give at least two",
+            do=f"count classes from 0, and give {'two' if task == 'binary' else 'at least two'}",
         )
     classes = tuple(str(number) for number in range(int(y.max()) + 1))
-    return Dataset("arrays", x, y, "multiclass", classes, source={"kind": "arrays"})
+    return Dataset("arrays", x, y, task, classes, source={"kind": "arrays"})
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -218,7 +220,10 @@ def numbers(values: NDArray[Any], what: str, columns: Sequence[str] = ()) -> NDA
 def _target(y: NDArray[Any], task: str | None) -> tuple[NDArray[Any], str, tuple[str, ...]]:
     """The target as (array, task, classes)."""
     if y.ndim > 2:
-        raise ShapeError(f"y must have the shape [rows] or [rows, outputs], not {y.shape}")
+        raise ShapeError(
+            f"y must have the shape [rows] or [rows, outputs], not {y.shape}",
+            do="flatten it, y.reshape(len(y), -1), and end the network with Flatten()",
+        )
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2:
@@ -263,7 +268,13 @@ def _is_labels(y: NDArray[Any]) -> bool:
 
 def _array(data: object, what: str) -> NDArray[Any]:
     """`data` as an array, refusing what NumPy would turn into something else without a word."""
-    if isinstance(data, os.PathLike) or (isinstance(data, str) and data.endswith(".npy")):
+    if isinstance(data, str | os.PathLike):
+        if not os.fspath(data).endswith(".npy"):
+            raise UsageError(
+                f"{what} is {os.fspath(data)!r}, which is no .npy file",
+                do="give an array, or the path of a .npy file; other files go in whole: "
+                'cr.train(net, "table.csv", target=...)',
+            )
         return open_rows(data)
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise DataError(

@@ -43,7 +43,9 @@ class ImageFolder(Source):
         check_unreadable(self.unreadable)
         if isinstance(self.size, int):
             object.__setattr__(self, "size", (self.size, self.size))
-        if self.size is not None and (len(self.box or ()) != 2 or min(self.box or (0,)) < 1):
+        given: tuple[Any, ...] = self.box or ()
+        whole = len(given) == 2 and all(isinstance(n, int) and n > 0 for n in given)
+        if self.size is not None and not whole:
             raise UsageError(f"the size of images is {self.size!r}", do="give (height, width)")
 
     @property
@@ -113,7 +115,7 @@ class ImageEncoder:
             return Rows(self._from_array(data))
         files = named_files(data, SUFFIXES, "picture")
         pictures, kept, skipped = _read_all(files, self.size if self.fits else None, unreadable)
-        notes += skipped
+        notes += [*_remarks(pictures, self.channels, None), *skipped]
         files = [files[i] for i in kept]
         for file, picture in zip(files, pictures, strict=True):
             if picture.pixels.shape[:2] != self.size:

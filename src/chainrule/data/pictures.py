@@ -50,9 +50,11 @@ def read_picture(path: Path, size: tuple[int, int] | None = None) -> Picture:
             with image_room.open(path) as image:
                 return _read(image, size)
     except refusals as error:
-        why = str(error).replace(str(path), "it") or type(error).__name__
+        why = str(error).replace(repr(str(path)), "it").replace(str(path), "it")
+        if isinstance(error, image_room.UnidentifiedImageError):
+            why = "it is no picture, or of a format that Pillow does not know"
         raise DataError(
-            f"the picture {path} cannot be read: {why}",
+            f"the picture {path} cannot be read: {why or type(error).__name__}",
             do="mend or remove it, or leave out what cannot be read (--skip-unreadable; in Python: "
             'unreadable="skip")',
         ) from None

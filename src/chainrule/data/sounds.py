@@ -72,7 +72,7 @@ class SoundFolder(Source):
         train_rows, held_out_rows = divided(frame, validation, seed)
         rate = self.rate or Counter(i.rate for i in infos).most_common(1)[0][0]
         features = LogMel.usual(rate, self.bands)
-        lengths = np.array([-(-i.samples * rate // i.rate) for i in infos])
+        lengths = _lengths(infos, rate)
         samples = _samples(self.seconds, rate, lengths[train_rows], features)
         x = np.empty((len(y), features.frames(samples), self.bands), np.float32)
         for row, file in zip(x, found.files, strict=True):
@@ -135,10 +135,12 @@ class SoundEncoder:
                     f"the samples have the shape {data.shape} and the dtype {data.dtype}",
                     do="give floats [rows, samples] between -1 and 1",
                 )
+            if data.shape[1] > self.samples:
+                notes.append(f"sounds: all cut to {self.samples / rate:.3g} s")
             return Rows(np.stack([self._of(samples, rate) for samples in data]))
         files = named_files(data, SUFFIXES, "sound")
-        _, kept, skipped = _infos(files, unreadable)
-        notes += skipped
+        infos, kept, skipped = _infos(files, unreadable)
+        notes += [*_remarks(infos, _lengths(infos, rate), rate, self.samples), *skipped]
         files = [files[i] for i in kept]
         return Rows(
             np.stack([self._of(*read_sound(file)) for file in files]),
@@ -226,6 +228,11 @@ def _infos(files: Sequence[Path], unreadable: str) -> tuple[list[SoundInfo], lis
         raise DataError(f"none of the {len(files)} sounds can be read", where=listed(bad, 3))
     left_out = f"{len(bad)} sound{'' if len(bad) == 1 else 's'} that cannot be read"
     return infos, kept, [f"left out {left_out}: {listed(bad, 5)}"] if bad else []
+
+
+def _lengths(infos: Sequence[SoundInfo], rate: int) -> NDArray[np.int64]:
+    """How many samples each sound has at this rate."""
+    return np.array([-(-info.samples * rate // info.rate) for info in infos])
 
 
 def _samples(seconds: float | None, rate: int, lengths: NDArray[np.int64], features: LogMel) -> int:

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from chainrule.data import delimited
 from chainrule.data.dataset import JSON
+from chainrule.data.pictures import SUFFIXES as PICTURES
+from chainrule.data.sound_files import SUFFIXES as SOUNDS
 from chainrule.errors import DataError, FileError, UsageError, nearest
 
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -141,9 +143,11 @@ def _file(path: Path) -> tuple[str, str, bytes]:
         raise FileError(f"{path} is a directory, not a table", do="give the path of a file")
     if suffix not in _SUFFIXES:
         array_hint = "; a .json file with one object a line is .jsonl" if suffix == ".json" else ""
+        do = f"known: {', '.join(_SUFFIXES)}; the text formats also with .gz{array_hint}"
+        if suffix in PICTURES | SOUNDS:
+            do = "pictures and sounds come as a folder with a sub-folder for each class"
         raise UsageError(
-            f"{path.name}: the suffix {suffix or '(none)'} is not one of a table",
-            do=f"known: {', '.join(_SUFFIXES)}; the text formats also with .gz{array_hint}",
+            f"{path.name}: the suffix {suffix or '(none)'} is not one of a table", do=do
         )
     try:
         content = path.read_bytes()

@@ -92,7 +92,7 @@ def with_dtypes(tree: Any, like: Any) -> Any:
     if len(before) != len(found):
         return tree
     made = [
-        _number(one.value).astype(other.value.dtype) if is_weak(one.value) else one.value
+        _number(one.value).astype(_number(other.value).dtype) if is_weak(one.value) else one.value
         for one, other in zip(before, found, strict=True)
     ]
     return trees.replace_leaves(tree, made)
@@ -101,6 +101,11 @@ def with_dtypes(tree: Any, like: Any) -> Any:
 def _number(value: Any) -> Any:
     """A Python number as an array: of a loop inside a loop it may be one that is traced already."""
     return value if isinstance(value, Traced) else plain_array(value)
+
+
+def as_array(value: Any) -> Any:
+    """A leaf as an array; what is one stays."""
+    return value if trees.is_array(value) else plain_array(value)
 
 
 # --- the context inside a step ------------------------------------------------------------------

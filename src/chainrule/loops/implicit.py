@@ -11,7 +11,14 @@ import numpy as np
 from chainrule import tracing
 from chainrule.errors import ConvergenceError, ShapeError, UsageError
 from chainrule.graph import build
-from chainrule.loops.bodies import capture, draws_so_far, skeleton, step_context, with_dtypes
+from chainrule.loops.bodies import (
+    as_array,
+    capture,
+    draws_so_far,
+    skeleton,
+    step_context,
+    with_dtypes,
+)
 from chainrule.tracing import trees
 from chainrule.tracing.capture import argument_names
 from chainrule.tracing.frames import user_origin
@@ -58,9 +65,14 @@ def fixed_point(
     environment", 1987; Pineda, "Generalization of back-propagation to recurrent neural networks",
     1987.
     """
-    for name, value in (("tolerance", tolerance), ("max_iterations", max_iterations)):
-        if not value > 0:
+    given: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations}
+    for name, value in given.items():
+        if not (isinstance(value, float | int | np.number) and value > 0):
             raise UsageError(f"cr.fixed_point: {name}={value!r}", do="give a number above 0")
+    if max_iterations != int(max_iterations):
+        raise UsageError(
+            f"cr.fixed_point: max_iterations={max_iterations!r}", do="give a whole number"
+        )
     settings: dict[str, Any] = {
         "tolerance": float(tolerance),
         "max_iterations": int(max_iterations),
@@ -86,7 +98,7 @@ def _loop(
     now, first, change = start, 0.0, math.inf
     for number in range(max_iterations):
         with step_context(np.uint32(0), "cr.fixed_point", draws):
-            after = function(now, *args)
+            after = trees.map_leaves(as_array, function(now, *args))
         if not number:
             now = with_dtypes(now, after)
         _check(now, after, name)
@@ -148,7 +160,9 @@ def _check(start: Any, after: Any, name: str) -> None:
             f"cr.fixed_point: the function gets {[leaf.name for leaf in before]} and returns "
             f"{[leaf.name for leaf in found]}",
             where=str(user_origin()) or None,
-            do="return the same tree of arrays that it gets",
+            do="return the same tree of arrays that it gets"
+            if before
+            else "start from floating-point arrays, such as np.zeros(3) or 0.0",
         )
     for one, other in zip(before, found, strict=True):
         kinds = [(leaf.value.dtype, tuple(leaf.value.shape)) for leaf in (one, other)]

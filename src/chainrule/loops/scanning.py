@@ -13,10 +13,18 @@ from chainrule import tracing
 from chainrule.backward import stored_bytes
 from chainrule.errors import ShapeError, UsageError
 from chainrule.graph import Node, build
-from chainrule.loops.bodies import Body, capture, draws_so_far, skeleton, step_context, with_dtypes
+from chainrule.loops.bodies import (
+    Body,
+    as_array,
+    capture,
+    draws_so_far,
+    skeleton,
+    step_context,
+    with_dtypes,
+)
 from chainrule.tracing import trees
 from chainrule.tracing.frames import user_origin
-from chainrule.tracing.traced import as_traced, here, is_weak, lift, plain_array, wrap
+from chainrule.tracing.traced import as_traced, here, is_weak, lift, wrap
 
 Step = Callable[[Any, Any], Any]
 
@@ -53,7 +61,8 @@ def scan(
     """
     length = _length(xs)
     _check_settings(checkpoint, memory, truncate)
-    carry = trees.map_leaves(_as_array, carry)
+    # A Python float takes the dtype that the first step gives it.
+    carry = trees.map_leaves(lambda x: x if isinstance(x, float) else as_array(x), carry)
     if not tracing.is_tracing():
         if length:
             return _loop(step, carry, xs, length, reverse)
@@ -116,11 +125,6 @@ def _length(xs: Any) -> int:
     return length
 
 
-def _as_array(value: Any) -> Any:
-    """A leaf as an array. A Python float takes the dtype that the first step gives it."""
-    return value if trees.is_array(value) or isinstance(value, float) else plain_array(value)
-
-
 # --- on plain arrays ----------------------------------------------------------------------------
 
 
@@ -135,7 +139,7 @@ def _loop(step: Step, carry: Any, xs: Any, length: int, reverse: bool) -> tuple[
         with step_context(np.uint32(number), "cr.scan", draws):
             after, y = _pair(step(carry, x))
         _check_carry(carry, after)
-        return trees.map_leaves(_as_array, after), y
+        return trees.map_leaves(as_array, after), y
 
     if any(is_weak(leaf.value) for leaf in trees.leaves(carry)):
         carry = with_dtypes(carry, run(order[0], carry)[0])
@@ -158,37 +162,29 @@ def _check_carry(before: Any, after: Any) -> None:
     """Raises ShapeError where a step gives another kind of carry than it got."""
     old, new = trees.leaves(before, "carry"), trees.leaves(after, "carry")
     if skeleton(before) != skeleton(after):
-        names = [leaf.name for leaf in old], [leaf.name for leaf in new]
+        shown = [", ".join(x.name for x in leaves) or "nothing" for leaves in (old, new)]
+        if shown[0] == shown[1]:  # they differ in what is neither an array nor a float
+            shown = [repr(before), repr(after)]
         raise ShapeError(
-            f"cr.scan: the carry changes: {_listed(names[0])} before a step, {_listed(names[1])} "
-            "after it",
+            f"cr.scan: the carry changes: {shown[0]} before a step, {shown[1]} after it",
             where=str(user_origin()) or None,
             do="return the same tree that the step gets; numbers that change must be arrays, such "
-            "as np.zeros(())",
+            "as np.array(0)",
         )
     for one, other in zip(old, new, strict=True):
         kinds = [_kind(leaf.value) for leaf in (one, other)]
         if kinds[0] != kinds[1] and not is_weak(one.value):
             raise ShapeError(
-                f"cr.scan: {one.name} is {_shown(kinds[0])} before a step and {_shown(kinds[1])} "
-                "after it",
+                f"cr.scan: {one.name} is {kinds[0]} before a step and {kinds[1]} after it",
                 where=str(user_origin()) or None,
                 do="begin with an array of the shape and dtype that the step returns, or cast what "
                 "it returns with .astype",
             )
 
 
-def _kind(value: Any) -> tuple[Any, tuple[int, ...]]:
-    array = value if trees.is_array(value) else np.asarray(value)
-    return np.dtype(array.dtype), tuple(array.shape)
-
-
-def _shown(kind: tuple[Any, tuple[int, ...]]) -> str:
-    return f"{kind[0]}{list(kind[1])}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "nothing"
+def _kind(value: Any) -> str:
+    array = as_array(value)
+    return f"{np.dtype(array.dtype)}{list(array.shape)}"
 
 
 # --- in a trace ---------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from chainrule.errors import UsageError
-from chainrule.nn.layer import Layer
+from chainrule.nn.layer import Layer, as_array
 from chainrule.nn.place import title
 from chainrule.tracing.context import current
+from chainrule.tracing.trees import leaves, map_leaves
 
 
 def recall(layer: Layer, start: Any) -> Any:
@@ -54,3 +55,20 @@ def carried(layer: Any, rows: int) -> Any:
     if weight is None:
         raise layer.not_filled()
     return recall(layer, layer.start(rows, weight.dtype))
+
+
+def check_state(layer: Any, state: Any, x: Any) -> None:
+    """Raises ShapeError where a recurrent layer is to read the rows of `x` from what is no state
+    of it."""
+    shapes = [
+        [tuple(leaf.value.shape) for leaf in leaves(map_leaves(as_array, part))]
+        for part in (layer.start(len(x)), state)
+    ]
+    if shapes[0] == shapes[1]:
+        return
+    wanted, found = (" and ".join(map(str, part)) or "none" for part in shapes)
+    raise layer.mismatch(
+        f"a state of the shape {wanted}, got {found}",
+        x,
+        f"begin with layer.start({len(x)}), or pass on what the layer returned",
+    )

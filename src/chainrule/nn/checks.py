@@ -15,7 +15,7 @@ def size(layer: str, setting: str, value: Any, least: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UsageError(
             f"{layer}: {setting} must be a whole number, {least} or more, not {value!r}",
-            do=f"give the number of {setting}, such as 32",
+            do=f"give such a number, such as {setting}={max(least, 2)}",
         )
 
 

@@ -10,14 +10,24 @@ import numpy as np
 from chainrule.errors import UsageError
 from chainrule.nn.attention import MultiHeadAttention
 from chainrule.nn.compose import call_part, check_part
-from chainrule.nn.convolution import Conv1d
+from chainrule.nn.convolution import Conv1d, ConvTranspose1d
 from chainrule.nn.layer import Layer, as_array
-from chainrule.nn.layers import Embedding
+from chainrule.nn.layers import Embedding, Flatten, Reshape
+from chainrule.nn.norms import BatchNorm, GroupNorm
+from chainrule.nn.pooling import GlobalAvgPool, GlobalMaxPool, Pooling, Upsample
 from chainrule.nn.recurrent import Recurrent
-from chainrule.nn.transformer import TransformerEncoderBlock
+from chainrule.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from chainrule.tracing.trees import layer_paths
 
 PADDING = 0  # the symbol that fills rows up, as in `data.TextTable`
 _POOLS = ("mean", "max")
+# What looks at several places at once: those that are told which places count, and others.
+_TOLD = (Recurrent, MultiHeadAttention, TransformerEncoderBlock, Conv1d)
+_MIXING = (
+    *_TOLD,
+    *(TransformerDecoderBlock, ConvTranspose1d, BatchNorm, GroupNorm, Pooling, Upsample),
+    *(GlobalAvgPool, GlobalMaxPool, Flatten, Reshape),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Padded(Layer):
     `Padded(Embedding(500, 32), (LSTM(64), Dropout(0.2)))`: whole numbers [rows, time] ->
     [rows, 64]. Recurrent layers keep their state at places of symbol 0, attention does not read
     them, convolutions in time see zeros there; other layers work place by place. A row of nothing
-    but symbol 0 gives zeros. Raises ShapeError for symbols without an axis of time.
+    but symbol 0 gives zeros. Raises UsageError for a layer that would see what fills rows up, or
+    gives another number of places; ShapeError for symbols without an axis of time.
     """
 
     embedding: Any
@@ -49,6 +60,7 @@ class Padded(Layer):
             raise UsageError(f"Padded: pool is {self.pool!r}", do=f"give one of {_POOLS}")
         for number, part in enumerate(self.layers):
             check_part("Padded", f"layers.{number}", part)
+            _check_place_by_place(f"layers.{number}", part)
 
     def label(self) -> str:
         return f"Padded {self.embedding.count}, {self.pool}"
@@ -71,6 +83,26 @@ class Padded(Layer):
             return np.where(counts.any(axis=1), largest, 0)
         total = np.where(counts, x, 0).sum(axis=1)
         return total / np.maximum(counts.sum(axis=1), 1).astype(x.dtype)
+
+
+def _check_place_by_place(path: str, part: Any) -> None:
+    """Raises UsageError for a layer that cannot be told which places count."""
+    if isinstance(part, Recurrent) and part.last:
+        why, do = "gives its last state alone", "leave out last: the places are pooled here"
+    elif isinstance(part, Conv1d) and (part.padding != "same" or part.stride not in (1, (1,))):
+        why, do = "gives another number of places", 'give it padding="same" and no stride'
+    elif isinstance(part, _TOLD):
+        return
+    else:
+        inside = (layer for _, layer in layer_paths(part) if isinstance(layer, _MIXING))
+        mixing = next(inside, None)
+        if mixing is None:
+            return
+        why = "looks at several places, also at those that only fill a row up"
+        do = "recurrent layers, attention, encoder blocks and Conv1d stand among the layers "
+        do += "themselves, not inside others; LayerNorm normalises place by place"
+        part = mixing
+    raise UsageError(f"Padded: {path}: {part.label()} {why}", do=do)
 
 
 def _inputs(part: Any, x: Any, mask: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from chainrule.errors import UsageError
 from chainrule.loops import scan
 from chainrule.nn import checks
 from chainrule.nn.activations import activation as activation_by_name
-from chainrule.nn.carrying import carried, remember
+from chainrule.nn.carrying import carried, check_state, remember
 from chainrule.nn.compose import check_part
 from chainrule.nn.filling import Draw
 from chainrule.nn.initialisers import Initialiser
@@ -211,6 +211,7 @@ class Recurrent(Layer):
             raise self.mismatch(f"{width} features on the last axis, got {x.shape[-1]}", x, do)
         if state is None:
             state = self.start(x.shape[0], self.weight.dtype)
+        check_state(self, state, x)
         by_time = np.swapaxes(x, 0, 1) @ self.weight + self.bias
         seen = None if mask is None else np.swapaxes(mask, 0, 1)[..., np.newaxis]
 

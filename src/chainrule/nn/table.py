@@ -14,6 +14,7 @@ from chainrule.nn.costs import Costs, costs
 from chainrule.nn.layer import Layer
 from chainrule.nn.nets import examples, init, is_filled
 from chainrule.nn.place import label_of
+from chainrule.nn.sharing import Frozen
 from chainrule.tracing.context import Context, use
 from chainrule.tracing.trees import children, is_array, join, leaves
 
@@ -40,15 +41,17 @@ def summary(net: Any, x: Any = None) -> str:
     shapes = _shapes(net, x)
     cost = _costs(net, x)
     made = None if cost is None else cost.forward
+    parts = list(_parts(net, ""))
+    frozen = [path for path, part in parts if isinstance(part, Frozen)]
     rows: list[tuple[str, ...]] = [
         (
             path or "(the net)",
             label_of(part),
             shapes.get(path, "?"),
-            _own_weights(part),
+            _own_weights(part, any(path.startswith(join(outer, "inner")) for outer in frozen)),
             _number(None if made is None else made.get(path, 0)),
         )
-        for path, part in _parts(net, "")
+        for path, part in parts
     ]
     trained, other = _sizes(net)
     weights = f"{trained:,}" if is_filled(net) else "?"
@@ -57,8 +60,12 @@ def summary(net: Any, x: Any = None) -> str:
     if cost and cost.gradient:
         each = f"{cost.gradient:,} multiply-adds and {_size(cost.memory)}"
         lines.append(f"a training step takes {each} for each row")
-    if other:
-        lines.append(f"and {other:,} numbers that change without gradients")
+    frozen_weights, statistics = _sizes([p.inner for _, p in parts if isinstance(p, Frozen)])
+    if frozen_weights:
+        lines.append(f"and {frozen_weights:,} weights in brackets, frozen: they are not trained")
+    moving = other - frozen_weights - statistics
+    if moving > 0:
+        lines.append(f"and {moving:,} numbers that change without gradients")
     return "\n".join(lines)
 
 
@@ -133,15 +140,16 @@ def _shape(output: Any, rows: tuple[int, ...]) -> str:
     return f"({', '.join(sizes)})"
 
 
-def _own_weights(part: Any) -> str:
-    """The trained numbers of a part, those of layers inside it left out."""
-    if not isinstance(part, Layer):
+def _own_weights(part: Any, frozen: bool) -> str:
+    """The weights of a part, those of layers inside it left out; in brackets where it is in a
+    frozen one."""
+    if not isinstance(part, Layer) or isinstance(part, Frozen):
         return "-"
     inside = sum(_sizes(inner)[0] for _, inner in _inner_layers(part))
     own = _sizes(part)[0] - inside
     if own == 0 and not is_filled(part):
         return "?"
-    return f"{own:,}" if own else "-"
+    return (f"({own:,})" if frozen else f"{own:,}") if own else "-"
 
 
 def _inner_layers(value: Any) -> Iterator[tuple[str, Layer]]:

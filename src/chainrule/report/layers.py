@@ -84,13 +84,20 @@ def layers(record: Record) -> Layers | None:
         return None
     groups = [
         _group("weight", [m.weights for m in measures], _steps(measures), WEIGHTS),
-        _group("layer", [m.layers for m in measures], _steps(measures), LAYERS),
+        _group("layer", [_by_name(m.layers) for m in measures], _steps(measures), LAYERS),
     ]
     first, last = measures[0].step, measures[-1].step
     when = f"from {first:,} to {last:,}" if first != last else f"{first:,}"
     about = f"Measured at {count(len(measures), 'step')}, {when}. Sizes are on log scales."
     kept = [group for group in groups if group.figures]
     return Layers(about, kept) if kept else None
+
+
+def _by_name(sizes: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """The layers' sizes without those of the whole net, whose path is empty and whose output is
+    the last layer's; where there is nothing else, under a name."""
+    named = {name: one for name, one in sizes.items() if name}
+    return named or {name or "the net": one for name, one in sizes.items()}
 
 
 def gradient_norm(record: Record) -> list[Figure]:

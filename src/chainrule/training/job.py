@@ -66,6 +66,7 @@ class Job:
                 "feature_names": list(dataset.feature_names),
                 "row_shape": list(dataset.x.shape[1:]),
                 "symbols": dataset.x.dtype.kind in "iu",
+                "time": dataset.time,
                 "source": dataset.source,
                 "fingerprint": fingerprint(dataset) if saved else None,
             },

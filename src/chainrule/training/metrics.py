@@ -15,25 +15,26 @@ Array = NDArray[Any]
 
 
 def probabilities(outputs: Array) -> Array:
-    """Probabilities [rows, classes] from logits: [rows] or [rows, 1] for two classes, else
-    [rows, classes]."""
+    """Probabilities [..., classes] from logits: [rows] or [..., 1] for two classes, else
+    [..., classes]."""
     logits = np.asarray(outputs, np.float64)
-    if logits.ndim == 1 or logits.shape[1] == 1:
-        z = logits.reshape(-1)
+    if logits.ndim == 1 or logits.shape[-1] == 1:
+        z = logits if logits.ndim == 1 else logits[..., 0]
         decay = np.exp(-np.abs(z))
         positive = np.where(z >= 0, 1.0, decay) / (1.0 + decay)
         negative = np.where(z >= 0, decay, 1.0) / (1.0 + decay)
-        return np.stack([negative, positive], axis=1)
-    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Array = grown / grown.sum(axis=1, keepdims=True)
+        return np.stack([negative, positive], axis=-1)
+    grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Array = grown / grown.sum(axis=-1, keepdims=True)
     return result
 
 
 def predicted_classes(outputs: Array) -> Array:
-    """The most probable class of each row."""
-    if outputs.ndim == 1 or outputs.shape[1] == 1:
-        return (outputs.reshape(-1) > 0).astype(np.int64)
-    found: Array = outputs.argmax(axis=1)
+    """The most probable class of each row, or of each place of sequences [rows, time, ...]."""
+    if outputs.ndim == 1 or outputs.shape[-1] == 1:
+        z = outputs if outputs.ndim == 1 else outputs[..., 0]
+        return (z > 0).astype(np.int64)
+    found: Array = outputs.argmax(axis=-1)
     return found
 
 

@@ -173,11 +173,18 @@ class Objective:
         if self.task != "regression":
             need += f", for {max(self.outputs, 2)} classes"
             need += f" at each of {self.time} places" if self.time else ""
+        do = f"end the network with Dense({width})"
+        if len(outputs) > 2 and outputs[-1] == width and not self.time:
+            do = "make one vector of each row before the last layer: Flatten(), GlobalAvgPool(), "
+            do += "or last=True of a recurrent layer"
+        elif self.task == "regression" and len(outputs) == 3 and outputs[1] == width:
+            do = "where y is a number for each place, end the network with Dense(1), Flatten(); "
+            do += 'where it is a class for each, train with task="multiclass"'
         raise ShapeError(
             f"the network gives outputs of shape {tuple(outputs[1:])} for each row, but "
             f"{self.name} of this data needs {need}",
             where="the last layer of the network",
-            do=f"end the network with Dense({width})",
+            do=do,
         )
 
 
@@ -194,7 +201,7 @@ def readable(outputs: Any, task: str, loss: str) -> Any:
 def _as_logits(estimates: Any) -> Any:
     """Estimates of 0 and 1 as the logits of those probabilities."""
     shares = np.clip(estimates, _SMALLEST_SHARE, 1 - _SMALLEST_SHARE)
-    if estimates.ndim == 1 or estimates.shape[1] == 1:
+    if estimates.ndim == 1 or estimates.shape[-1] == 1:
         return np.log(shares) - np.log(1 - shares)
     return np.log(shares)
 

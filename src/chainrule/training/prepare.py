@@ -13,10 +13,11 @@ import numpy as np
 
 from chainrule import data as data_room
 from chainrule.data import Dataset, Encoder, Parts, Table
-from chainrule.errors import DataError, ShapeError, UsageError, unknown
+from chainrule.errors import DataError, FileError, ShapeError, UsageError, unknown
 from chainrule.training.evaluate import Scale
 
 Array = np.ndarray
+_PIECE = 4096  # rows of targets that are looked at together
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def prepare(
                 do="leave target out",
             )
         dataset = _as_task(data_room.from_arrays(data, task, symbols), task)
+        if symbols:
+            _check_symbols(dataset)
         _check_labels(dataset)
         return Prepared(dataset, *data_room.divided(dataset, validation, seed))
     if target is None:
@@ -115,6 +118,11 @@ def _table(path: str | Path) -> Table:
     """Reads a table; a word that is neither a file nor a built-in set is named as such."""
     text = str(path)
     if text != "-" and not Path(text).exists() and not Path(text).suffix:
+        if Path(text).name != text:
+            raise FileError(
+                f"there is no file or folder {text}",
+                do="check the path, which begins in the current directory unless with /",
+            )
         raise unknown("data set or file", text, data_room.known_sets())
     return data_room.read_table(path)
 
@@ -137,16 +145,29 @@ def _as_task(dataset: Dataset, task: str | None) -> Dataset:
     return dataclasses.replace(dataset, y=y.astype(dataset.x.dtype), task=task, classes=())
 
 
+def _check_symbols(dataset: Dataset) -> None:
+    """Raises DataError for symbols below 0; how many there are at most, the Embedding knows."""
+    for first in range(0, dataset.rows, _PIECE):
+        piece = dataset.x[first : first + _PIECE]
+        if piece.dtype.kind != "i" or piece.min() >= 0:
+            continue
+        row, *place = (int(i) for i in np.argwhere(piece < 0)[0])
+        raise DataError(
+            f"X holds the symbol {piece[(row, *place)]} at row {first + row}, entry {place}",
+            where=f"{dataset.name}; rows and entries are counted from 0",
+            do="count symbols from 0; what only fills rows up is a symbol too, or is masked",
+        )
+
+
 def _check_labels(dataset: Dataset) -> None:
     """Raises DataError where the classes of a ready-made set are not those of its rows."""
     count = len(dataset.classes)
     if dataset.task == "regression":
         return
-    wrong = (dataset.y < 0) | (dataset.y >= count)
     if dataset.time:
-        _check_places(dataset, wrong)
+        _check_places(dataset)
         return
-    bad = np.flatnonzero(wrong)
+    bad = np.flatnonzero((dataset.y < 0) | (dataset.y >= count))
     if len(bad):
         raise DataError(
             f"the label in row {bad[0]} is {dataset.y[bad[0]]}, and there are {count} classes",
@@ -162,13 +183,18 @@ def _check_labels(dataset: Dataset) -> None:
         )
 
 
-def _check_places(dataset: Dataset, wrong: Array) -> None:
-    """The same where each place of a sequence has a label; not all classes need be there."""
-    if wrong.any():
+def _check_places(dataset: Dataset) -> None:
+    """The same where each place of a sequence has a label; not all classes need be there. A piece
+    at a time: the targets may be on disk."""
+    for first in range(0, dataset.rows, _PIECE):
+        piece = dataset.y[first : first + _PIECE]
+        wrong = (piece < 0) | (piece >= len(dataset.classes))
+        if not wrong.any():
+            continue
         row, place = (int(i) for i in np.argwhere(wrong)[0])
         raise DataError(
-            f"the label at place {place} of row {row} is {dataset.y[row, place]}, and there are "
-            f"{len(dataset.classes)} classes",
+            f"the label at place {place} of row {first + row} is {piece[row, place]}, and there "
+            f"are {len(dataset.classes)} classes",
             where=f"{dataset.name}, y; rows and places are counted from 0",
             do=f"labels are class indices, 0 to {len(dataset.classes) - 1}",
         )

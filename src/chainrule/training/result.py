@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule import nn
 from chainrule.config import check_threads
-from chainrule.data import Encoder, Rows, encoder_from_json
+from chainrule.data import Encoder, Rows, encoder_from_json, open_rows
 from chainrule.data.dataset import numbers
 from chainrule.errors import FileError, ShapeError, UsageError
 from chainrule.observe import Record, read_record
@@ -118,7 +118,8 @@ class Run:
         self, data: Any, notes: list[str] | None = None, *, threads: int | None = None
     ) -> np.ndarray:
         """The network's outputs for rows, an array [rows, ...] or a table where it was trained on
-        one: logits for classes, numbers for regression. `notes` receives what was remarkable about
+        one: logits for classes, of each row or of each place [rows, time, ...], numbers for
+        regression. `notes` receives what was remarkable about
         a table; `threads` is the most that may be used (None: one for each core)."""
         x = self.read(data, notes).x
         expected = tuple(self.config["dataset"]["row_shape"])
@@ -131,13 +132,18 @@ class Run:
         predictor = self._predictors.setdefault(threads, Predictor(self.net, None, threads))
         with one_blas_thread():
             found = predictor(self.net, x)
+        if self.config["dataset"].get("time") and found.ndim == 2:  # a logit for each place
+            found = found[..., np.newaxis]
         return np.asarray(readable(found, self.task, self.config["loss"]))
 
     def read(self, data: Any, notes: list[str] | None = None, unreadable: str = "fatal") -> Rows:
-        """Rows for the network from an array, or from what it was trained on the like of: a table,
-        a path, a folder. `notes` and `unreadable` are those of `Encoder.read`."""
+        """Rows for the network from an array, the path of a .npy file, or from what it was trained
+        on the like of: a table, a path, a folder. `notes` and `unreadable` are those of
+        `Encoder.read`."""
         if isinstance(data, Rows):
             return data
+        if isinstance(data, str | os.PathLike) and os.fspath(data).endswith(".npy"):
+            data = open_rows(data)
         if self.encoder is not None:
             return self.encoder.read(data, [] if notes is None else notes, unreadable)
         x = np.asarray(data)
@@ -147,7 +153,8 @@ class Run:
 
     def predict(self, data: Any) -> np.ndarray:
         """The predicted class names, or the predicted numbers in the data's own units: [rows], or
-        [rows, outputs] where there are several."""
+        [rows, outputs] where there are several; of classes at each place of a sequence,
+        [rows, time]."""
         outputs = self.outputs(data)
         if self.encoder is not None:
             columns = self.encoder.decode(outputs)
@@ -184,7 +191,8 @@ class Run:
         return "".join(written(self.net, encoder, begin, length, manner, threads))
 
     def predict_probabilities(self, data: Any) -> np.ndarray:
-        """Probabilities [rows, classes], in the order of `classes`."""
+        """Probabilities [rows, classes], in the order of `classes`; of classes at each place of a
+        sequence, [rows, time, classes]."""
         if self.task == "regression":
             raise UsageError("a regression network gives numbers, not probabilities")
         return metrics.probabilities(self.outputs(data))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from chainrule.native.contract.costs import COPY, PANEL_BYTES, TURN, Shape, Tiles
 
+STACK = 1 << 20  # bytes of a panel at most: it lies on a thread's stack, which may have 2 MiB
 _APART = 1536  # bytes between rows that push each other out
 _RUN = 16  # rows after which it does not matter where the next ones lie
 _LARGE = 1 << 19  # bytes; half of the second-level cache

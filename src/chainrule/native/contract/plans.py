@@ -23,7 +23,7 @@ from chainrule.native.contract.costs import (
     Tiles,
     best_tiles,
 )
-from chainrule.native.contract.panels import depth_of, packing_cost
+from chainrule.native.contract.panels import STACK, depth_of, packing_cost
 from chainrule.native.places import Rows, view_of
 
 _DOUBLE = 64  # bytes of vectors that processors work on in two halves
@@ -239,6 +239,10 @@ class _Roles:
     def product(self, letters: Sequence[str]) -> int:
         return math.prod(self.sizes[c] for c in letters)
 
+    def panel(self, depth: int) -> int:
+        """How many vectors of each column lie in a packed panel."""
+        return (depth or self.sizes[self.summed[0]]) * self.product(self.summed[1:])
+
 
 def _chosen(
     roles: _Roles,
@@ -280,6 +284,10 @@ def _chosen(
     if depth and free:
         tiles, shared, cost = best_tiles(shape, lanes, registers, team, packing, grain)
         depth = depth_of(shape, tiles, roles.summed, roles.sizes)
+    if packing and roles.panel(depth) * tiles.width * roles.itemsize > STACK:
+        packing = 0.0
+        tiles, shared, cost = best_tiles(shape, lanes, registers, team, packing, grain)
+        depth = depth_of(shape, tiles, roles.summed, roles.sizes)
     chosen = Plan(
         roles.row,
         roles.column,
@@ -292,7 +300,7 @@ def _chosen(
         tiles,
         "rows" if grain else shared,
         packing > 0,
-        free and bool(roles.outer) and not depth,
+        free and packing > 0 and bool(roles.outer) and not depth,
         depth,
         roles.scattered,
     )
