@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chainrule.runtime.pace import PROBE_CALLS, PROBE_EVERY, PROBE_FOR, WARM, Pace
+from chainrule.runtime.pace import PATIENCE, PROBE_CALLS, PROBE_EVERY, PROBE_FOR, WARM, Pace
 
 
 def taken(pace: Pace, seconds: dict[int, float], calls: int, start: float = 0.0) -> list[int]:
@@ -33,6 +33,7 @@ def test_where_it_is_clear_who_is_faster_one_thread_is_tried_seldom() -> None:
         pace.note(team, seconds)
         now, tried = now + seconds, tried + (team == 1)
     assert tried == PROBE_CALLS
+    assert taken(pace, {1: 0.06, 2: 0.05}, PATIENCE - 1, start=now) == [2] * (PATIENCE - 1)
     assert taken(pace, {1: 0.06, 2: 0.2}, 20, start=now)[-1] == 1, "until all threads are slow"
 
 

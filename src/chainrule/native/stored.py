@@ -26,6 +26,7 @@ _BETWEEN = frozenset({"add", "subtract", "multiply", "divide", "scale", "maximum
 _LARGE = 1 << 18  # bytes of an array that leaves the near caches
 _FEW = 8  # times as many elements as numbers
 _FEW_READERS = 3
+_MOST_INSIDE = 16  # values between a value and what it is computed anew from
 _LIGHT = frozenset({"equal", "not_equal", "less", "less_equal"})
 _SHORT = 16  # an axis that fills no vector
 _DEEPEST = 64  # how many values may be computed inside one another; emission recurses as deep
@@ -90,6 +91,8 @@ def _is_of_two(node: Node, kept: set[Node], computed: dict[Node, int]) -> bool:
         if found in seen or found.type.size * _FEW <= node.type.size:
             continue
         seen.add(found)
+        if len(seen) > _MOST_INSIDE:
+            return False
         if found.op == "input" or found in kept:
             sources.add(found)
         elif found.op in _BETWEEN or found.op in _CHEAP:

@@ -12,6 +12,7 @@ PROBE_FOR = 0.01  # seconds
 PROBE_SHARE = 0.05  # of the time at most, where a single step takes longer than that
 PROBE_CALLS = 2  # of which the first does not count: it meets sleeping threads and cold caches
 CLEAR = 0.7  # of one thread's time: what is below that is not likely to change
+PATIENCE = 3  # calls that must be slower than that: the first after a pause always is
 SELDOM = 10  # times as long until the next trial, where it is clear who is faster
 WARM = 3  # calls until what a step takes says something
 
@@ -27,6 +28,7 @@ class Pace:
         self._calls = 0
         self._tried = most
         self._trials = 0  # calls left of the one that is being made
+        self._slow = 0  # calls of all threads in a row that were not clearly faster than one
 
     def next(self, now: float, seconds: float) -> tuple[int, float]:
         """How many threads to use next, and for how long at most."""
@@ -43,15 +45,17 @@ class Pace:
 
     def _is_clear(self, best: int) -> bool:
         """Whether all threads are so much faster than one was that a trial would be lost time. They
-        slow down as soon as one waits for its core, and it is clear no longer; one thread alone
+        slow down as soon as one waits for its core, and soon it is clear no longer; one thread alone
         tells nothing of the others."""
-        alone = self._seconds.get(1)
-        return best != 1 and alone is not None and self._seconds[best] < CLEAR * alone
+        return best != 1 and 1 in self._seconds and self._slow < PATIENCE
 
     def note(self, team: int, seconds: float) -> None:
         """A step took so long. A shorter time counts at once, and a longer one by half: the first
         steps are slow, and any may be disturbed."""
         self._calls += 1
+        if team != 1:
+            is_fast = seconds < CLEAR * self._seconds.get(1, 0.0)
+            self._slow = 0 if is_fast else self._slow + 1
         if self._trials:
             self._trials -= 1
             self._pause = max(PROBE_EVERY, PROBE_CALLS * seconds / PROBE_SHARE)
