@@ -45,8 +45,8 @@ class Pace:
 
     def _is_clear(self, best: int) -> bool:
         """Whether all threads are so much faster than one was that a trial would be lost time. They
-        slow down as soon as one waits for its core, and soon it is clear no longer; one thread alone
-        tells nothing of the others."""
+        slow down as soon as one waits for its core, and soon it is clear no longer; one thread
+        alone tells nothing of the others."""
         return best != 1 and 1 in self._seconds and self._slow < PATIENCE
 
     def note(self, team: int, seconds: float) -> None:
