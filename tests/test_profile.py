@@ -202,7 +202,7 @@ def test_a_run_on_arrays_is_profiled_in_python(
         ("profile run --seconds 0", 2, "--seconds"),
         ("profile run --threads 0", 2, "--threads"),
         ("profile run missing.csv", 1, "missing.csv"),
-        ("profile run other.csv", 1, "chainrule profile RUN TABLE.csv"),
+        ("profile run other.csv", 1, "chainrule profile RUN PATH"),
     ],
 )
 def test_a_mistake_says_what_to_do(
