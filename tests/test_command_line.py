@@ -128,3 +128,13 @@ def test_threads_are_chosen_for_each_command_alone(capsys: pytest.CaptureFixture
     assert said[1] == said[2] == said[0]
     assert main([*words.split(), "3", "--threads", "9999"]) == 2
     assert "1 to 512" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train nowhere.csv", "train nowhere.txt", "train far/away/"])
+def test_a_path_that_is_not_there_is_told_with_what_to_do(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.split()) == 1
+    told = capsys.readouterr().err
+    assert command.split()[1] in told
+    assert "check the path" in told

@@ -86,6 +86,10 @@ class DataError(ChainruleError, ValueError):
     """Data that cannot be learned from: a missing column, NaN in a row, a single class, ..."""
 
 
+# What to do where there is no file or folder of a name, and none of a similar one.
+CHECK_PATH = "check the path, which begins in the current directory unless with /"
+
+
 class FileError(ChainruleError, OSError):
     """A file or directory that cannot be read or written."""
 

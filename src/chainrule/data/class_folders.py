@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chainrule.data.labels import class_task, listed
-from chainrule.errors import DataError, FileError, UsageError
+from chainrule.errors import CHECK_PATH, DataError, FileError, UsageError
 
 _TRAINING = ("train", "training")
 _HELD_OUT = ("val", "valid", "validation", "test", "testing")  # the first one there is held out
@@ -108,7 +108,7 @@ def named_files(data: object, suffixes: Collection[str], noun: str) -> list[Path
         if path.is_dir():
             return _files_below(path, suffixes, noun)
         if not path.exists():
-            raise FileError(f"there is no file or folder {path}")
+            raise FileError(f"there is no file or folder {path}", do=CHECK_PATH)
         return [path]
     if isinstance(data, list | tuple) and all(isinstance(d, str | os.PathLike) for d in data):
         return [Path(d) for d in data]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.errors import DamagedFileError, DataError, FileError, ShapeError
+from chainrule.errors import CHECK_PATH, DamagedFileError, DataError, FileError, ShapeError
 from chainrule.store.atomic import PARTIAL
 
 _HEADER = 128  # bytes; room for any number of rows, so that it can be written last
@@ -27,7 +27,7 @@ def open_rows(path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
         found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise FileError(f"there is no file {path}") from None
+        raise FileError(f"there is no file {path}", do=CHECK_PATH) from None
     except (ValueError, EOFError) as error:  # numpy's words for a foreign or short file
         raise DamagedFileError(f"{path} is not a whole .npy file of numbers: {error}") from None
     except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chainrule.data.tables import Table, parse_table
-from chainrule.errors import DataError, FileError, UsageError
+from chainrule.errors import CHECK_PATH, DataError, FileError, UsageError
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -38,7 +38,7 @@ def table_pieces(path: str | os.PathLike[str], rows: int = 10_000) -> Iterator[T
     if rows < 1:
         raise UsageError(f"a piece of {rows} rows", do="give 1 or more")
     if not place.is_file():
-        raise FileError(f"there is no file {place}")
+        raise FileError(f"there is no file {place}", do=CHECK_PATH)
     return _pieces(place, packed, suffix, rows)
 
 

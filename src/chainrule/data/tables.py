@@ -28,7 +28,7 @@ from chainrule.data import delimited
 from chainrule.data.dataset import JSON
 from chainrule.data.pictures import SUFFIXES as PICTURES
 from chainrule.data.sound_files import SUFFIXES as SOUNDS
-from chainrule.errors import DataError, FileError, UsageError, nearest
+from chainrule.errors import CHECK_PATH, DataError, FileError, UsageError, nearest
 
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -180,12 +180,12 @@ def _decompressed(content: bytes, name: str) -> bytes:
         raise FileError(f"{name} is not a whole gzip file: {error}") from None
 
 
-def _nearest_file(path: Path) -> str | None:
+def _nearest_file(path: Path) -> str:
     try:
         close = nearest(path.name, os.listdir(path.parent))
     except OSError:
         return f"there is no directory {path.parent} either"
-    return f"did you mean {path.with_name(close)}?" if close else None
+    return f"did you mean {path.with_name(close)}?" if close else CHECK_PATH
 
 
 def _read_csv(content: bytes, name: str, skipped: int) -> Table:

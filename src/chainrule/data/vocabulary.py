@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from chainrule.data.dataset import JSON
 from chainrule.data.fields import Fields
-from chainrule.errors import DataError, FileError, UsageError, unknown
+from chainrule.errors import CHECK_PATH, DataError, FileError, UsageError, unknown
 
 Ids = NDArray[np.int32]
 LEVELS = ("character", "word")
@@ -174,7 +174,7 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise FileError(f"there is no file {path}") from None
+        raise FileError(f"there is no file {path}", do=CHECK_PATH) from None
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from None
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -122,7 +122,7 @@ def is_trivial(node: Node) -> bool:
 def _changes_one(node: Node) -> bool:
     """Whether a large array is combined with numbers that are few beside it, such as the means and
     scales of a normalisation: computing it anew is faster than writing and reading it."""
-    if node.type.size * node.type.dtype.itemsize < _LARGE:
+    if node.type.bytes < _LARGE:
         return False
     return any(_few_behind(n) * _FEW <= node.type.size for n in node.operands)
 

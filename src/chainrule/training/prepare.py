@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule import data as data_room
 from chainrule.data import Dataset, Encoder, Parts, Table
-from chainrule.errors import DataError, FileError, ShapeError, UsageError, unknown
+from chainrule.errors import CHECK_PATH, DataError, FileError, ShapeError, UsageError, unknown
 from chainrule.training.evaluate import Scale
 
 Array = np.ndarray
@@ -121,7 +121,7 @@ def _table(path: str | Path) -> Table:
         if Path(text).name != text:
             raise FileError(
                 f"there is no file or folder {text}",
-                do="check the path, which begins in the current directory unless with /",
+                do=CHECK_PATH,
             )
         raise unknown("data set or file", text, data_room.known_sets())
     return data_room.read_table(path)
